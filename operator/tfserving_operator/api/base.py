@@ -1,0 +1,44 @@
+"""What all API models share: camelCase on the wire, frozen in memory, and the Kubernetes schema extensions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
+
+class ApiModel(BaseModel):
+    """A frozen model that reads and writes camelCase; unknown fields are dropped, as the API server does."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore")
+
+
+def map_list(*keys: str) -> dict[str, Any]:
+    """Schema extension: a list merged by ``keys`` in server-side apply."""
+    return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(keys)}
+
+
+def set_list() -> dict[str, Any]:
+    """Schema extension: a list of unique scalars, merged in server-side apply."""
+    return {"x-kubernetes-list-type": "set"}
+
+
+def atomic_list() -> dict[str, Any]:
+    """Schema extension: a list that is replaced as a whole."""
+    return {"x-kubernetes-list-type": "atomic"}
+
+
+def cel(rule: str, message: str, **more: Any) -> dict[str, Any]:
+    """One CEL validation: ``message`` says what to write instead."""
+    return {"rule": rule, "message": message, **more}
+
+
+def validations(*rules: dict[str, Any]) -> dict[str, Any]:
+    """Schema extension: the CEL rules of one level."""
+    return {"x-kubernetes-validations": list(rules)}
+
+
+def preserve_unknown() -> dict[str, Any]:
+    """Schema extension: Kubernetes' own types, passed through and checked when the child is applied."""
+    return {"x-kubernetes-preserve-unknown-fields": True}

@@ -1,0 +1,137 @@
+"""``spec.models``: which servables a server holds, where their versions come from, and which are served."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+from urllib.parse import urlsplit
+
+from pydantic import ConfigDict, Field
+
+from tfserving_operator.api.base import ApiModel, cel, set_list, validations
+
+VersionNumber = Annotated[int, Field(ge=0, le=2**53 - 1)]
+"""int64 in TensorFlow Serving; kept below 2**53 because JSON tools round beyond it."""
+
+ModelName = Annotated[
+    str, Field(min_length=1, max_length=48, pattern=r"^[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?$")
+]
+VersionLabel = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9_]+$")]
+ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
+
+FETCHED_SCHEMES = frozenset({"s3", "gs", "https", "http"})
+MOUNTED_SCHEMES = frozenset({"pvc", "oci", "file"})
+
+
+class SourceCredentials(ApiModel):
+    """Where the fetching container finds its credentials."""
+
+    secret_name: ObjectName = Field(
+        description="Secret in the same namespace. Keys for s3: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, and where "
+        "needed AWS_SESSION_TOKEN, AWS_REGION, AWS_ENDPOINT_URL, ca.crt. For gs: service-account.json. "
+        "For http(s): token, or username and password, and ca.crt.",
+    )
+
+
+class ModelSource(ApiModel):
+    """Where the versions of a model are."""
+
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            cel(
+                "!has(self.credentials) || self.uri.startsWith('s3://') || self.uri.startsWith('gs://') "
+                "|| self.uri.startsWith('https://') || self.uri.startsWith('http://')",
+                "credentials are used by s3, gs and http(s) sources only: remove source.credentials "
+                "(an oci image is pulled with server.imagePullSecrets)",
+            ),
+        )
+    )
+
+    uri: Annotated[
+        str,
+        Field(min_length=6, max_length=2048, pattern=r"^(s3|gs|https|http|pvc|oci|file)://[^\s]+$"),
+    ] = Field(
+        description="Parent of the numeric version directories: s3://bucket/prefix, gs://bucket/prefix, "
+        "https://host/model.tar.gz (an archive; {version} in it is replaced; #sha256=HEX is checked), "
+        "pvc://claim/path, oci://registry/repository:tag (mounted as an image volume), "
+        "file:///path (a directory that every node has).",
+    )
+    credentials: SourceCredentials | None = Field(
+        default=None,
+        description="Credentials for s3, gs and http(s). Left out: the pod's service account "
+        "(workload identity), else anonymous.",
+    )
+    size_limit: (
+        Annotated[str, Field(max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?(Ki|Mi|Gi|Ti|k|M|G|T)?$")] | None
+    ) = Field(
+        default=None,
+        description="Upper bound of the volume that fetched models are kept in, for example 20Gi. "
+        "Left out: what the node has.",
+    )
+
+    @property
+    def scheme(self) -> str:
+        """The URI's scheme, lower case."""
+        return urlsplit(self.uri).scheme
+
+    @property
+    def is_fetched(self) -> bool:
+        """Whether an init container copies the model, rather than a volume holding it."""
+        return self.scheme in FETCHED_SCHEMES
+
+
+class ModelVersions(ApiModel):
+    """Which versions are served: exactly one of latest, specific and all."""
+
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            cel(
+                "(has(self.latest) ? 1 : 0) + (has(self.specific) ? 1 : 0) + (has(self.all) ? 1 : 0) == 1",
+                "give exactly one of latest, specific and all, for example {latest: 1}",
+            ),
+        )
+    )
+
+    latest: Annotated[int, Field(ge=1, le=32)] | None = Field(
+        default=None, description="Serve the n highest version numbers."
+    )
+    specific: Annotated[list[VersionNumber], Field(min_length=1, max_length=32)] | None = Field(
+        default=None, description="Serve just these version numbers.", json_schema_extra=set_list()
+    )
+    all: Annotated[bool, Field(json_schema_extra={"enum": [True]})] | None = Field(
+        default=None, description="Serve every version found. Memory grows with each."
+    )
+
+    def policy(self) -> Self:
+        """This policy, ``latest: 1`` where nothing was said."""
+        if self.latest is None and self.specific is None and self.all is None:
+            return type(self)(latest=1)
+        return self
+
+
+class Model(ApiModel):
+    """One servable."""
+
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            cel(
+                "!has(self.labels) || !has(self.versions) || !has(self.versions.specific) "
+                "|| self.labels.all(label, self.labels[label] in self.versions.specific)",
+                "a label points at a version that versions.specific does not list: add the version or move the label",
+            ),
+            cel(
+                "!self.source.uri.contains('{version}') || (has(self.versions) && has(self.versions.specific))",
+                "a uri with {version} cannot be listed: name the versions in versions.specific",
+            ),
+        )
+    )
+
+    name: ModelName = Field(description="Name that clients put into their requests.")
+    source: ModelSource = Field(description="Where the model's versions are.")
+    versions: ModelVersions = Field(
+        default=ModelVersions(latest=1), description="Which versions are served. Default: the latest one."
+    )
+    labels: Annotated[dict[VersionLabel, VersionNumber], Field(max_length=16)] = Field(
+        default_factory=dict,
+        description="Version labels, for example stable: 41. Clients address "
+        "/v1/models/NAME/labels/LABEL. A label is set once its version is available on the replica.",
+    )

@@ -1,0 +1,202 @@
+"""The ``ServedModel`` kind: what its users write and read."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import ConfigDict, Field
+
+from tfserving_operator.api.base import ApiModel, cel, map_list, set_list, validations
+from tfserving_operator.api.conditions import Condition
+from tfserving_operator.api.model import Model, VersionNumber
+from tfserving_operator.api.pool import AnnotationMap, IntOrPercent, Pool, ReplicaCount
+from tfserving_operator.api.server import Batching, Server
+
+GROUP = "tfserving.dev"
+VERSION = "v1alpha1"
+KIND = "ServedModel"
+PLURAL = "servedmodels"
+API_VERSION = f"{GROUP}/{VERSION}"
+
+
+class Disruption(ApiModel):
+    """How many replicas of a pool a node drain may take (a PodDisruptionBudget a pool)."""
+
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            cel(
+                "!(has(self.minAvailable) && has(self.maxUnavailable))",
+                "give one of minAvailable and maxUnavailable",
+            ),
+        )
+    )
+
+    min_available: IntOrPercent | None = Field(
+        default=None, description="Replicas that must stay, for example 1 or 50%."
+    )
+    max_unavailable: IntOrPercent | None = Field(
+        default=None, description="Replicas that may be away at once. Default 1."
+    )
+
+
+class ServiceType(StrEnum):
+    """Type of the Service that spans all pools."""
+
+    CLUSTER_IP = "ClusterIP"
+    NODE_PORT = "NodePort"
+    LOAD_BALANCER = "LoadBalancer"
+
+
+Port = Annotated[int, Field(ge=1, le=65_535)]
+
+
+class Networking(ApiModel):
+    """The Service that spans all pools."""
+
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            cel("self.restPort != self.grpcPort", "restPort and grpcPort must differ")
+        )
+    )
+
+    service_type: ServiceType = Field(default=ServiceType.CLUSTER_IP, description="Type of the Service.")
+    service_annotations: AnnotationMap = Field(
+        default_factory=dict,
+        description="Annotations of the Service, for example for a cloud's load balancer.",
+    )
+    rest_port: Port = Field(default=8501, description="REST port of the Services.")
+    grpc_port: Port = Field(default=8500, description="gRPC port of the Services.")
+
+
+class ServedModelSpec(ApiModel):
+    """What shall be served, and on what."""
+
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            cel(
+                "self.replicas == 1 || self.pools.exists(p, !has(p.replicas) || !has(p.replicas.fixed))",
+                "every pool fixes its replicas, so spec.replicas has nothing to scale: change pools[].replicas.fixed, "
+                "or give a pool min and max",
+            ),
+        )
+    )
+
+    models: Annotated[list[Model], Field(min_length=1, max_length=16)] = Field(
+        description="The models of each server. Several share the server's memory and threads.",
+        json_schema_extra=map_list("name"),
+    )
+    server: Server = Field(default_factory=Server, description="How TensorFlow Serving runs.")
+    batching: Batching | None = Field(default=None, description="Server-side batching. Left out: off.")
+    pools: Annotated[list[Pool], Field(min_length=1, max_length=8)] = Field(
+        default_factory=lambda: [Pool(name="default")],
+        description="Groups of equal replicas, in order of priority. Left out: one CPU pool named default.",
+        json_schema_extra=map_list("name"),
+    )
+    replicas: ReplicaCount = Field(
+        default=1,
+        description="Replicas over all pools that do not fix theirs: each gets its min, the rest goes to the pools "
+        "in order up to their max. This is what kubectl scale and an external autoscaler set; leave it out of Git "
+        "where one does.",
+    )
+    disruption: Disruption = Field(
+        default_factory=Disruption, description="What voluntary disruption may take."
+    )
+    networking: Networking = Field(default_factory=Networking, description="How clients reach the servers.")
+    paused: bool = Field(
+        default=False,
+        description="Leave all children as they are, also when they were changed by hand; the status goes on.",
+    )
+
+
+class Endpoints(ApiModel):
+    """Where clients send requests, inside the cluster."""
+
+    rest: Annotated[str, Field(max_length=512)] = Field(description="host:port of the REST API.")
+    grpc: Annotated[str, Field(max_length=512)] = Field(description="host:port of the gRPC API.")
+
+
+class PoolStatus(ApiModel):
+    """What one pool has."""
+
+    name: Annotated[str, Field(max_length=63)] = Field(description="Name of the pool.")
+    desired: int = Field(description="Replicas that are wanted.")
+    ready: int = Field(description="Replicas that serve every model and take requests.")
+    updated: int = Field(description="Replicas of the newest pod template.")
+    message: Annotated[str, Field(max_length=1024)] | None = Field(
+        default=None, description="Why replicas are missing, where they are."
+    )
+
+
+class ModelStatus(ApiModel):
+    """What the servers say of one model."""
+
+    name: Annotated[str, Field(max_length=63)] = Field(description="Name of the model.")
+    versions: Annotated[list[VersionNumber], Field(max_length=64)] = Field(
+        default_factory=list,
+        description="Versions that at least one ready replica reports AVAILABLE, highest first.",
+        json_schema_extra=set_list(),
+    )
+    replicas: int = Field(
+        default=0, description="Ready replicas on which the expected versions are AVAILABLE."
+    )
+    message: Annotated[str, Field(max_length=1024)] | None = Field(
+        default=None, description="What a server says of a version that did not load."
+    )
+
+
+class ServedModelStatus(ApiModel):
+    """What is served, as the operator last saw it."""
+
+    observed_generation: int | None = Field(
+        default=None, description="Generation of the spec that this status is about."
+    )
+    conditions: Annotated[list[Condition], Field(max_length=16)] = Field(
+        default_factory=list,
+        description="Ready, Progressing, Degraded; Paused, Reconciling and Stalled where they are true.",
+        json_schema_extra=map_list("type"),
+    )
+    replicas: int | None = Field(default=None, description="Replicas that exist, over all pools (for scale).")
+    ready_replicas: int | None = Field(
+        default=None, description="Replicas that take requests, over all pools."
+    )
+    desired_replicas: int | None = Field(default=None, description="Replicas wanted, over all pools.")
+    ready_summary: Annotated[str, Field(max_length=32)] | None = Field(
+        default=None, description="Ready of desired replicas, for kubectl get."
+    )
+    version_summary: Annotated[str, Field(max_length=256)] | None = Field(
+        default=None, description="Versions served, for kubectl get."
+    )
+    selector: Annotated[str, Field(max_length=512)] | None = Field(
+        default=None, description="Label selector of the pods (for scale)."
+    )
+    endpoints: Endpoints | None = Field(default=None, description="Where clients send requests.")
+    pools: Annotated[list[PoolStatus], Field(max_length=8)] = Field(
+        default_factory=list, description="What each pool has.", json_schema_extra=map_list("name")
+    )
+    models: Annotated[list[ModelStatus], Field(max_length=16)] = Field(
+        default_factory=list,
+        description="What the servers say of each model.",
+        json_schema_extra=map_list("name"),
+    )
+
+
+class ObjectMeta(ApiModel):
+    """The metadata that the operator reads."""
+
+    name: str
+    namespace: str
+    uid: str
+    generation: int = 1
+    labels: dict[str, str] = Field(default_factory=dict)
+    annotations: dict[str, str] = Field(default_factory=dict)
+    deletion_timestamp: datetime | None = None
+
+
+class ServedModel(ApiModel):
+    """A ServedModel as read from the API server."""
+
+    metadata: ObjectMeta
+    spec: ServedModelSpec
+    status: ServedModelStatus = Field(default_factory=ServedModelStatus)

@@ -1,0 +1,278 @@
+"""``spec.server`` and ``spec.batching``: how one TensorFlow Serving process runs."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import ConfigDict, Field
+
+from tfserving_operator.api.base import ApiModel, atomic_list, cel, map_list, validations
+from tfserving_operator.api.model import ObjectName
+
+DEFAULT_SERVER_IMAGE = "tensorflow/serving:2.20.0"
+ThreadCount = Annotated[int, Field(ge=1, le=4096)]
+Duration = Annotated[str, Field(max_length=16, pattern=r"^[0-9]{1,9}(us|ms|s)$")]
+
+
+def duration_micros(duration: str) -> int:
+    """``500us``, ``5ms`` or ``1s`` in microseconds."""
+    match = re.fullmatch(r"([0-9]+)(us|ms|s)", duration)
+    if match is None:
+        raise ValueError(f"not a duration: {duration!r} (write for example 500us, 5ms or 1s)")
+    return int(match[1]) * {"us": 1, "ms": 1_000, "s": 1_000_000}[match[2]]
+
+
+class ServerFlag(StrEnum):
+    """Flags of the model server that may be set beside what the operator sets itself."""
+
+    ENABLE_SIGNATURE_METHOD_NAME_CHECK = "enable_signature_method_name_check"
+    FILE_SYSTEM_POLL_WAIT_SECONDS = "file_system_poll_wait_seconds"
+    FLUSH_FILESYSTEM_CACHES = "flush_filesystem_caches"
+    GRPC_CHANNEL_ARGUMENTS = "grpc_channel_arguments"
+    LOAD_RETRY_INTERVAL_MICROS = "load_retry_interval_micros"
+    MAX_NUM_LOAD_RETRIES = "max_num_load_retries"
+    NUM_LOAD_THREADS = "num_load_threads"
+    NUM_UNLOAD_THREADS = "num_unload_threads"
+    REMOVE_UNUSED_FIELDS_FROM_BUNDLE_METAGRAPH = "remove_unused_fields_from_bundle_metagraph"
+    REST_API_ENABLE_CORS_SUPPORT = "rest_api_enable_cors_support"
+    REST_API_TIMEOUT_IN_MS = "rest_api_timeout_in_ms"
+    SAVED_MODEL_TAGS = "saved_model_tags"
+    ENABLE_SERIALIZATION_AS_TENSOR_CONTENT = "enable_serialization_as_tensor_content"
+
+
+class FlagSetting(ApiModel):
+    """One further flag of the model server."""
+
+    name: ServerFlag = Field(
+        description="Flag without dashes. Only flags that the operator does not set are allowed."
+    )
+    value: Annotated[str, Field(max_length=256, pattern=r"^[^\s]*$")] = Field(description="Its value.")
+
+
+class SecretKeyReference(ApiModel):
+    """One key of a Secret in the same namespace."""
+
+    name: ObjectName = Field(description="Name of the Secret.")
+    key: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")] = Field(
+        description="Key in the Secret."
+    )
+
+
+class EnvironmentVariable(ApiModel):
+    """An environment variable of the model server."""
+
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            cel("has(self.value) != has(self.secretKeyRef)", "give exactly one of value and secretKeyRef"),
+        )
+    )
+
+    name: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] = Field(
+        description="Name of the variable."
+    )
+    value: Annotated[str, Field(max_length=4096)] | None = Field(default=None, description="Its value.")
+    secret_key_ref: SecretKeyReference | None = Field(
+        default=None, description="Take the value from a key of a Secret."
+    )
+
+
+class Threads(ApiModel):
+    """Thread counts. The server sees the node's CPUs, not its limit, so what is left out follows the CPU limit."""
+
+    intra_op: ThreadCount | None = Field(default=None, description="Threads inside one operation.")
+    inter_op: ThreadCount | None = Field(default=None, description="Operations run at the same time.")
+    rest: ThreadCount | None = Field(default=None, description="REST request threads (at least 4 are used).")
+    grpc: ThreadCount | None = Field(default=None, description="gRPC request threads.")
+
+
+class Xla(ApiModel):
+    """XLA compilation. While both are off, models with jit_compile=True do not run."""
+
+    cpu: bool = Field(default=False, description="Compile for the CPU.")
+    gpu: bool = Field(default=False, description="Compile for the GPU.")
+
+
+class MixedPrecision(StrEnum):
+    """What TensorFlow Serving can rewrite a model to."""
+
+    BFLOAT16 = "bfloat16"
+
+
+class Warmup(ApiModel):
+    """Replay of the records that a version carries in assets.extra/tf_serving_warmup_requests."""
+
+    enabled: bool = Field(default=True, description="Replay the records before a version becomes available.")
+    iterations: Annotated[int, Field(ge=1, le=1000)] = Field(
+        default=1, description="How often each record is replayed."
+    )
+
+
+class ServerTls(ApiModel):
+    """TLS of the gRPC port. The REST port has none in TensorFlow Serving."""
+
+    secret_name: ObjectName = Field(
+        description="Secret of type kubernetes.io/tls: tls.crt, tls.key, and ca.crt to verify clients with."
+    )
+    client_verify: bool = Field(
+        default=False, description="Ask for a client certificate and verify it with ca.crt."
+    )
+
+
+class LocalReference(ApiModel):
+    """A Secret in the same namespace."""
+
+    name: ObjectName = Field(description="Name of the Secret.")
+
+
+Environment = Annotated[list[EnvironmentVariable], Field(max_length=64)]
+Flags = Annotated[list[FlagSetting], Field(max_length=len(ServerFlag))]
+Image = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[^\s]+$")]
+
+
+class ImagePullPolicy(StrEnum):
+    """When the kubelet pulls."""
+
+    ALWAYS = "Always"
+    IF_NOT_PRESENT = "IfNotPresent"
+    NEVER = "Never"
+
+
+class ServerOverrides(ApiModel):
+    """What a pool may set differently from spec.server."""
+
+    image: Image | None = Field(default=None, description="Image of this pool, for example a -gpu tag.")
+    threads: Threads | None = Field(
+        default=None, description="Thread counts of this pool (replaces server.threads)."
+    )
+    xla: Xla | None = Field(default=None, description="XLA in this pool (replaces server.xla).")
+    mixed_precision: MixedPrecision | None = Field(default=None, description="Mixed precision in this pool.")
+    env: Environment = Field(
+        default_factory=list,
+        description="Environment of this pool, merged by name over server.env.",
+        json_schema_extra=map_list("name"),
+    )
+    flags: Flags = Field(
+        default_factory=list,
+        description="Flags of this pool, merged by name over server.flags.",
+        json_schema_extra=map_list("name"),
+    )
+
+
+class Server(ApiModel):
+    """How the TensorFlow Serving processes of all pools run."""
+
+    image: Image = Field(
+        default=DEFAULT_SERVER_IMAGE,
+        description="Image with /usr/bin/tensorflow_model_server and bash. A change rolls the pods.",
+    )
+    image_pull_policy: ImagePullPolicy | None = Field(
+        default=None, description="When the image is pulled. Left out: Kubernetes decides by the tag."
+    )
+    image_pull_secrets: Annotated[list[LocalReference], Field(max_length=8)] = Field(
+        default_factory=list,
+        description="Secrets to pull images and oci:// models with.",
+        json_schema_extra=map_list("name"),
+    )
+    service_account_name: ObjectName | None = Field(
+        default=None,
+        description="Service account of the pods, for workload identity. Its token is not mounted.",
+    )
+    threads: Threads = Field(
+        default_factory=Threads, description="Thread counts. What is left out follows the CPU limit."
+    )
+    xla: Xla = Field(default_factory=Xla, description="XLA compilation.")
+    mixed_precision: MixedPrecision | None = Field(
+        default=None, description="Rewrite models to this precision where the hardware has it."
+    )
+    env: Environment = Field(
+        default_factory=list, description="Environment variables.", json_schema_extra=map_list("name")
+    )
+    warmup: Warmup = Field(
+        default_factory=Warmup, description="Warm-up of each version before it takes requests."
+    )
+    tls: ServerTls | None = Field(default=None, description="TLS of the gRPC port.")
+    flags: Flags = Field(
+        default_factory=list,
+        description="Further flags of the model server, from an allow-list.",
+        json_schema_extra=map_list("name"),
+    )
+    load_timeout_seconds: Annotated[int, Field(ge=30, le=86_400)] = Field(
+        default=900,
+        description="How long a replica may take from its start until every expected version is available; "
+        "after that it is restarted.",
+    )
+    drain_seconds: Annotated[int, Field(ge=2, le=3_600)] = Field(
+        default=20,
+        description="How long a replica goes on answering after it was taken out of the Service. "
+        "TensorFlow Serving ignores SIGTERM, so this is also how long a scale-down takes. "
+        "Set it above the longest request.",
+    )
+
+
+class Batching(ApiModel):
+    """Server-side batching (BatchingParameters). A change rolls the pods: the server cannot reload it."""
+
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            cel(
+                "!has(self.allowedBatchSizes) || (has(self.maxBatchSize) && "
+                "self.allowedBatchSizes[size(self.allowedBatchSizes) - 1] == self.maxBatchSize)",
+                "the last of allowedBatchSizes must equal maxBatchSize: set maxBatchSize to it",
+            ),
+            cel(
+                "!has(self.allowedBatchSizes) || self.allowedBatchSizes.all(s, "
+                "self.allowedBatchSizes.exists_one(t, t == s)) && self.allowedBatchSizes.isSorted()",
+                "allowedBatchSizes must increase, for example [1, 8, 32]",
+            ),
+            cel(
+                "!has(self.maxExecutionBatchSize) || (has(self.enableLargeBatchSplitting) "
+                "&& self.enableLargeBatchSplitting)",
+                "maxExecutionBatchSize needs enableLargeBatchSplitting: true",
+            ),
+            cel(
+                "!has(self.enableLargeBatchSplitting) || !self.enableLargeBatchSplitting || has(self.maxBatchSize)",
+                "enableLargeBatchSplitting needs maxBatchSize: the server reads an unset one as 0",
+            ),
+            cel(
+                "!has(self.maxExecutionBatchSize) || !has(self.maxBatchSize) "
+                "|| self.maxExecutionBatchSize <= self.maxBatchSize",
+                "maxExecutionBatchSize must not exceed maxBatchSize",
+            ),
+        )
+    )
+
+    max_batch_size: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+        default=None, description="Most examples in one batch (server default 1000)."
+    )
+    batch_timeout: Duration | None = Field(
+        default=None,
+        description="How long a batch waits to fill, for example 500us or 5ms (server default 0).",
+    )
+    max_enqueued_batches: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+        default=None,
+        description="Batches that may wait; beyond them requests are refused with UNAVAILABLE (server default 10).",
+    )
+    num_batch_threads: ThreadCount | None = Field(
+        default=None, description="Batches run at the same time. Left out: follows the CPU limit."
+    )
+    thread_pool_name: (
+        Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9_-]+$")] | None
+    ) = Field(default=None, description="Name of the batching thread pool.")
+    allowed_batch_sizes: (
+        Annotated[list[Annotated[int, Field(ge=1, le=1_000_000)]], Field(min_length=1, max_length=64)] | None
+    ) = Field(
+        default=None,
+        description="Batches are padded up to the next of these sizes; increasing, the last equals maxBatchSize.",
+        json_schema_extra=atomic_list(),
+    )
+    pad_variable_length_inputs: bool | None = Field(
+        default=None, description="Pad inputs of different lengths so that they fit into one batch."
+    )
+    enable_large_batch_splitting: bool | None = Field(
+        default=None, description="Split requests larger than the batch size instead of refusing them."
+    )
+    max_execution_batch_size: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+        default=None, description="Most examples run at once when requests are split."
+    )
