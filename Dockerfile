@@ -1,0 +1,42 @@
+# The operator, which is the model fetcher too. BASE is any image with Python >= 3.11, its venv module and
+# CA certificates, by the name of python3.
+ARG BASE=python:3.11-slim-bookworm
+
+FROM ${BASE} AS build
+ENV SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt \
+    UV_PROJECT_ENVIRONMENT=/opt/venv \
+    UV_NO_CACHE=1
+# A mirror of PyPI: --build-arg PIP_INDEX_URL=https://…
+ARG PIP_INDEX_URL=
+WORKDIR /src
+# The dependencies first, so that a change of code alone does not install them again.
+COPY pyproject.toml uv.lock ./
+COPY scripts/uv scripts/
+RUN scripts/uv sync-locked --no-default-groups --no-install-project
+COPY README.md LICENSE ./
+COPY operator operator
+RUN scripts/uv sync-locked --no-default-groups --no-editable
+# The root file system is read-only, so bytecode is written here. The Kubernetes client has a module for every
+# kind there is (70 MB), imported when used: only what the operator imports is compiled.
+RUN python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash -x '/kubernetes/(aio/)?client/(api|models)/' \
+        /opt/venv/lib \
+    && PYTHONDONTWRITEBYTECODE= /opt/venv/bin/python -c 'import kopf, kubernetes.aio.client'
+
+FROM ${BASE}
+ARG VERSION=dev
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="tfserving-operator" \
+      org.opencontainers.image.description="Kubernetes operator for fleets of TensorFlow Serving" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+# PYTHONSAFEPATH: never import from the working directory, whatever a pod mounts there.
+ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin \
+    HOME=/tmp \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONSAFEPATH=1 \
+    PYTHONUNBUFFERED=1
+COPY --from=build /opt/venv /opt/venv
+USER 65532:65532
+WORKDIR /
+ENTRYPOINT ["python", "-m", "tfserving_operator"]
