@@ -1,0 +1,275 @@
+"""Reconcile one ServedModel: observe, plan, act. Knows nothing of what triggered it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from tfserving_operator.api.conditions import ConditionStatus, ConditionType, Reason
+from tfserving_operator.api.refs import ModelKey, ObjectRef
+from tfserving_operator.api.servedmodel import API_VERSION, KIND, ServedModel, ServedModelStatus
+from tfserving_operator.clients.errors import ClientError, Conflict, Rejected
+from tfserving_operator.reconcile.model_statuses import ModelStatuses
+from tfserving_operator.reconcile.observed import (
+    InvalidServedModel,
+    LoadedConfig,
+    Observed,
+    RawObject,
+    is_owned,
+    parse_served_model,
+)
+from tfserving_operator.reconcile.plan import Manifest, Plan, Refusal, Reload, conflict, make_plan
+from tfserving_operator.reconcile.pod_view import PodView, view_pod
+from tfserving_operator.reconcile.ports import Children, ControllerSettings, Events, KubeApi, ModelServers
+from tfserving_operator.reconcile.status import compute_invalid_status, compute_status
+from tfserving_operator.resources.command import GRPC_PORT
+from tfserving_operator.wire import ModelServerConfig, from_text
+
+log = logging.getLogger(__name__)
+
+_STATUS_TIMEOUT_SECONDS = 2.0
+_RELOAD_TIMEOUT_SECONDS = 10.0
+_SOON_SECONDS = 2.0
+"""When to look again while something is under way that no watch reports."""
+
+
+@dataclass(frozen=True)
+class _WrittenStatus:
+    """What was last written, until the watch has caught up with it."""
+
+    status: ServedModelStatus
+    resource_version: int
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """A server's answer, and when it came."""
+
+    statuses: ModelStatuses
+    at: datetime
+
+
+@dataclass
+class _Memory:
+    """What is remembered of one ServedModel between reconciles. All of it may be lost at any moment."""
+
+    written: _WrittenStatus | None = None
+    answers: Mapping[str, _Answer] = field(default_factory=dict)
+    """What each server process said last, by the pod's incarnation."""
+    loaded: dict[str, LoadedConfig] = field(default_factory=dict)
+
+
+class Controller:
+    """Carries decisions in and out; holds no decision of its own."""
+
+    def __init__(
+        self,
+        *,
+        kube: KubeApi,
+        cache: Children,
+        models: Callable[[ModelKey], RawObject | None],
+        model_service: ModelServers,
+        settings: ControllerSettings,
+        events: Events,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._kube = kube
+        self._cache = cache
+        self._models = models
+        self._servers = model_service
+        self._settings = settings
+        self._events = events
+        self._clock = clock
+        self._memory: dict[str, _Memory] = {}
+
+    async def reconcile(self, key: ModelKey) -> float | None:
+        """Bring the cluster one step nearer to the spec; return the seconds until it is worth looking again."""
+        raw = self._models(key)
+        if raw is None or raw["metadata"].get("deletionTimestamp"):
+            # The garbage collector takes the children: each has an owner reference, so no finalizer is needed.
+            if raw is not None:
+                self._memory.pop(raw["metadata"]["uid"], None)
+            return None
+        memory = self._memory.setdefault(raw["metadata"]["uid"], _Memory())
+        parsed = parse_served_model(raw)
+        parsed = replace_status(parsed, self._newest_status(memory, raw, parsed.status))
+        if isinstance(parsed, InvalidServedModel):
+            await self._write_status(raw, parsed.status, compute_invalid_status(parsed, now=self._now()), memory)
+            return None
+        observed = await self._observe(key, parsed, memory)
+        plan = make_plan(observed, fetcher_image=self._settings.fetcher_image)
+        refusals = await self._act(raw, observed, plan, memory)
+        after = replace(observed, children=self._cache.children(key), loaded_configs=dict(memory.loaded))
+        status = compute_status(after, plan, refusals)
+        await self._write_status(raw, parsed.status, status, memory)
+        return self._look_again_seconds(status, plan)
+
+    def _now(self) -> datetime:
+        return self._clock().replace(microsecond=0)
+
+    def _look_again_seconds(self, status: ServedModelStatus, plan: Plan) -> float:
+        progressing = any(
+            c.type == ConditionType.PROGRESSING and c.reason == Reason.RELOADING_CONFIG for c in status.conditions
+        )
+        return _SOON_SECONDS if progressing or plan.reloads else self._settings.model_status_interval_seconds
+
+    # Observe
+
+    def _newest_status(self, memory: _Memory, raw: RawObject, indexed: ServedModelStatus) -> ServedModelStatus:
+        """The status that stands in the cluster: what was written last, or what the watch brought after it."""
+        written = memory.written
+        if written is None or int(raw["metadata"]["resourceVersion"]) >= written.resource_version:
+            return indexed
+        return written.status
+
+    async def _observe(self, key: ModelKey, model: ServedModel, memory: _Memory) -> Observed:
+        pods = tuple(view_pod(pod) for pod in self._cache.pods(key))
+        memory.answers = await self._ask_servers(model, pods, memory.answers)
+        alive = {pod.incarnation for pod in pods}
+        memory.loaded = {incarnation: text for incarnation, text in memory.loaded.items() if incarnation in alive}
+        return Observed(
+            model=model,
+            children=self._cache.children(key),
+            pods=pods,
+            now=self._now(),
+            model_statuses={
+                pod.uid: memory.answers[pod.incarnation].statuses for pod in pods if pod.incarnation in memory.answers
+            },
+            loaded_configs=dict(memory.loaded),
+        )
+
+    async def _ask_servers(
+        self, model: ServedModel, pods: Sequence[PodView], known: Mapping[str, _Answer]
+    ) -> Mapping[str, _Answer]:
+        """Ask every ready replica whose last answer is old; the rest keep theirs."""
+        if model.spec.server.tls is not None:
+            return {}
+        ready = [pod for pod in pods if pod.is_ready and pod.ip]
+        due = [pod for pod in ready if self._is_due(known.get(pod.incarnation))]
+        names = [entry.name for entry in model.spec.models]
+        statuses = await asyncio.gather(
+            *(
+                self._servers.status(f"{pod.ip}:{GRPC_PORT}", names, timeout_seconds=_STATUS_TIMEOUT_SECONDS)
+                for pod in due
+            )
+        )
+        now = self._clock()
+        fresh = {pod.incarnation: _Answer(answer, now) for pod, answer in zip(due, statuses, strict=True)}
+        old = {pod.incarnation: known[pod.incarnation] for pod in ready if pod.incarnation in known}
+        return {**old, **fresh}
+
+    def _is_due(self, answer: _Answer | None) -> bool:
+        if answer is None:
+            return True
+        age_seconds = (self._clock() - answer.at).total_seconds()
+        return age_seconds >= _SOON_SECONDS / 2
+
+    # Act
+
+    async def _act(self, raw: RawObject, observed: Observed, plan: Plan, memory: _Memory) -> list[Refusal]:
+        refusals = list(plan.refusals)
+        pods_wait = [m for m in plan.applies if m["kind"] == "Deployment"]
+        others = [m for m in plan.applies if m["kind"] != "Deployment"]
+        for group in (others, pods_wait):
+            outcomes = await asyncio.gather(*(self._apply(raw, manifest, observed) for manifest in group))
+            refusals += [outcome for outcome in outcomes if outcome is not None]
+            if any(refusal.ref.kind == "ConfigMap" for refusal in refusals):
+                # Pods refer to the ConfigMaps, so a Deployment without them would only make broken pods.
+                break
+        for ref in plan.deletes:
+            await self._delete(raw, ref, observed)
+        await asyncio.gather(*(self._reload(reload, memory) for reload in plan.reloads))
+        return refusals
+
+    async def _apply(self, raw: RawObject, manifest: Manifest, observed: Observed) -> Refusal | None:
+        ref = ObjectRef.of(manifest)
+        live = observed.children.get(ref)
+        try:
+            if live is None:
+                # A name may be taken by an object without our labels, which the cache does not hold; applying would
+                # merge into it. One read, at creation only.
+                taken = await self._kube.get(ref)
+                if taken is not None and not is_owned(taken, observed.model.metadata):
+                    return conflict(ref, taken)
+                live = taken
+            applied = await self._kube.apply(manifest)
+        except (Rejected, Conflict) as error:
+            return Refusal(ref, Reason.CHILD_REJECTED, f"{ref.kind} {ref.name} was refused: {error}")
+        self._cache.observe_write(applied)
+        if live is None or live["metadata"].get("resourceVersion") != applied["metadata"].get("resourceVersion"):
+            verb = "Created" if live is None else "Updated"
+            log.info("applied", extra={"model": raw["metadata"]["name"], "child": str(ref), "verb": verb})
+            await self._events.publish(
+                regarding=raw, event_type="Normal", reason=verb, action="Apply", message=f"{verb} {ref.kind} {ref.name}"
+            )
+        return None
+
+    async def _delete(self, raw: RawObject, ref: ObjectRef, observed: Observed) -> None:
+        await self._kube.delete(ref, uid=observed.children[ref]["metadata"]["uid"])
+        log.info("deleted", extra={"model": raw["metadata"]["name"], "child": str(ref)})
+        await self._events.publish(
+            regarding=raw,
+            event_type="Normal",
+            reason="Deleted",
+            action="Delete",
+            message=f"Deleted {ref.kind} {ref.name}, which the spec no longer asks for",
+        )
+
+    async def _reload(self, reload: Reload, memory: _Memory) -> None:
+        config = from_text(reload.config_text, ModelServerConfig)
+        try:
+            await self._servers.reload(f"{reload.pod.ip}:{GRPC_PORT}", config, timeout_seconds=_RELOAD_TIMEOUT_SECONDS)
+        except ClientError as error:
+            # What the servers then say of their versions decides what the status says.
+            log.warning("reload failed", extra={"pod": reload.pod.name, "error": str(error)})
+            return
+        memory.loaded[reload.pod.incarnation] = LoadedConfig(reload.config_text, self._clock())
+
+    # Report
+
+    async def _write_status(
+        self, raw: RawObject, old: ServedModelStatus, new: ServedModelStatus, memory: _Memory
+    ) -> None:
+        if new == old:
+            return
+        metadata = {"name": raw["metadata"]["name"], "namespace": raw["metadata"]["namespace"]}
+        manifest = {
+            "apiVersion": API_VERSION,
+            "kind": KIND,
+            "metadata": metadata,
+            "status": new.model_dump(mode="json", by_alias=True, exclude_none=True),
+        }
+        applied = await self._kube.apply_status(manifest)
+        memory.written = _WrittenStatus(new, int(applied["metadata"]["resourceVersion"]))
+        await self._publish_transitions(raw, old, new)
+
+    async def _publish_transitions(self, raw: RawObject, old: ServedModelStatus, new: ServedModelStatus) -> None:
+        before = {condition.type: condition for condition in old.conditions}
+        for condition in new.conditions:
+            if condition.type not in (ConditionType.READY, ConditionType.DEGRADED):
+                continue
+            previous = before.get(condition.type)
+            if previous is not None and (previous.status, previous.reason) == (condition.status, condition.reason):
+                continue
+            is_bad = (condition.type == ConditionType.DEGRADED) == (condition.status == ConditionStatus.TRUE)
+            if previous is None and (condition.type == ConditionType.READY) == is_bad:
+                continue
+            await self._events.publish(
+                regarding=raw,
+                event_type="Warning" if is_bad and condition.type == ConditionType.DEGRADED else "Normal",
+                reason=condition.reason,
+                action="Reconcile",
+                message=f"{condition.type} is {condition.status}: {condition.message}",
+            )
+
+
+def replace_status(
+    parsed: ServedModel | InvalidServedModel, status: ServedModelStatus
+) -> ServedModel | InvalidServedModel:
+    """Return ``parsed`` with another status."""
+    if isinstance(parsed, InvalidServedModel):
+        return replace(parsed, status=status)
+    return parsed.model_copy(update={"status": status})

@@ -1,0 +1,202 @@
+"""What is to be done so that the cluster matches the spec: a pure function of what was observed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tfserving_operator.api.conditions import Reason
+from tfserving_operator.api.model import Model
+from tfserving_operator.api.refs import ObjectRef
+from tfserving_operator.api.servedmodel import API_VERSION, KIND, ServedModelSpec
+from tfserving_operator.reconcile.drift import is_up_to_date
+from tfserving_operator.reconcile.model_statuses import ModelStatuses, available_versions
+from tfserving_operator.reconcile.observed import Observed, RawObject, controller_of, is_owned, running_pools
+from tfserving_operator.reconcile.pod_view import PodView
+from tfserving_operator.resources.desired import DesiredInputs, build_children, name_problems, spec_problems
+from tfserving_operator.resources.model_config import build_model_server_config, build_models_config
+from tfserving_operator.resources.names import POOL_LABEL, models_config_name
+from tfserving_operator.resources.replicas import share_replicas
+from tfserving_operator.wire import to_text
+
+Manifest = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A child that could not be made what it should be, and why."""
+
+    ref: ObjectRef
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True)
+class Reload:
+    """A running server that is to be told a new model config."""
+
+    pod: PodView
+    config_text: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Writes to make. Nothing in it means that everything is as it should be."""
+
+    replicas: Mapping[str, int]
+    """Wanted replicas by pool."""
+    desired: tuple[Manifest, ...] = ()
+    """Every child that should exist."""
+    applies: tuple[Manifest, ...] = ()
+    """Those of ``desired`` that differ from what is there, in order."""
+    deletes: tuple[ObjectRef, ...] = ()
+    retained: tuple[str, ...] = ()
+    """Pools that left the spec and go on serving until the others are ready."""
+    reloads: tuple[Reload, ...] = ()
+    refusals: tuple[Refusal, ...] = field(default_factory=tuple)
+
+
+def make_plan(observed: Observed, *, fetcher_image: str) -> Plan:
+    """Decide what to apply, delete and reload.
+
+    A spec that cannot be carried out leaves every child as it is: what serves goes on serving.
+    """
+    model = observed.model
+    replicas = share_replicas(model.spec.replicas, model.spec.pools)
+    owner = ObjectRef(API_VERSION, KIND, model.metadata.namespace, model.metadata.name)
+    problems = [
+        *(Refusal(owner, Reason.NAME_TOO_LONG, text) for text in name_problems(model.metadata, model.spec)),
+        *(Refusal(owner, Reason.INVALID_SPEC, text) for text in spec_problems(model.spec)),
+    ]
+    if problems:
+        return Plan(replicas=replicas, refusals=tuple(problems))
+    inputs = DesiredInputs(fetcher_image, replicas, running_pools(observed.children))
+    desired = tuple(build_children(model.metadata, model.spec, inputs))
+    if model.spec.paused:
+        return Plan(replicas=replicas, desired=desired)
+    refusals = tuple(conflicts(observed, desired))
+    refused = {refusal.ref for refusal in refusals}
+    applies = tuple(
+        child
+        for child in desired
+        if ObjectRef.of(child) not in refused and not _matches(observed.children.get(ObjectRef.of(child)), child)
+    )
+    deletes, retained = _prune(observed, desired, replicas, settled=not applies and not refusals)
+    return Plan(
+        replicas=replicas,
+        desired=desired,
+        applies=applies,
+        deletes=deletes,
+        retained=retained,
+        reloads=tuple(_reloads(observed)),
+        refusals=refusals,
+    )
+
+
+def _matches(live: RawObject | None, desired: Manifest) -> bool:
+    return live is not None and is_up_to_date(live, desired)
+
+
+def conflicts(observed: Observed, desired: Sequence[Manifest]) -> list[Refusal]:
+    """Children whose name is taken by an object that is not ours."""
+    return [
+        conflict(ObjectRef.of(child), observed.children[ObjectRef.of(child)])
+        for child in desired
+        if ObjectRef.of(child) in observed.children
+        and not is_owned(observed.children[ObjectRef.of(child)], observed.model.metadata)
+    ]
+
+
+def conflict(ref: ObjectRef, taken: RawObject) -> Refusal:
+    """Say whose object stands where the child should."""
+    owner = controller_of(taken)
+    whose = f"belongs to {owner['kind']} {owner['name']}" if owner else "was not made by this operator"
+    return Refusal(
+        ref,
+        Reason.CHILD_CONFLICT,
+        f"{ref.kind} {ref.name} exists and {whose}: rename this ServedModel or pool, or remove that {ref.kind}",
+    )
+
+
+def _prune(
+    observed: Observed, desired: Sequence[Manifest], replicas: Mapping[str, int], *, settled: bool
+) -> tuple[tuple[ObjectRef, ...], tuple[str, ...]]:
+    """Return what to delete, and the pools that are kept a while although they left the spec."""
+    wanted = {ObjectRef.of(child) for child in desired}
+    unwanted = {
+        ref: child
+        for ref, child in observed.children.items()
+        if ref not in wanted and is_owned(child, observed.model.metadata)
+    }
+    gone = {pool for pool in (_pool_of(child) for child in unwanted.values()) if pool and pool not in replicas}
+    keep_pools = gone if not (settled and _all_ready(observed, replicas)) else set()
+    in_use = frozenset().union(*(pod.config_maps for pod in observed.pods)) | _template_config_maps(observed)
+    deletes = [
+        ref
+        for ref, child in unwanted.items()
+        if _pool_of(child) not in keep_pools and not (ref.kind == "ConfigMap" and ref.name in in_use)
+    ]
+    return tuple(sorted(deletes, key=str)), tuple(sorted(keep_pools))
+
+
+def _pool_of(child: RawObject) -> str | None:
+    pool = child.get("metadata", {}).get("labels", {}).get(POOL_LABEL)
+    return pool if isinstance(pool, str) else None
+
+
+def _all_ready(observed: Observed, replicas: Mapping[str, int]) -> bool:
+    ready = {pool: sum(pod.is_ready and pod.pool == pool for pod in observed.pods) for pool in replicas}
+    return all(ready[pool] >= count for pool, count in replicas.items())
+
+
+def _template_config_maps(observed: Observed) -> frozenset[str]:
+    """ConfigMaps that a live Deployment would start its next pod with."""
+    return frozenset(
+        volume["configMap"]["name"]
+        for ref, child in observed.children.items()
+        if ref.kind == "Deployment"
+        for volume in child.get("spec", {}).get("template", {}).get("spec", {}).get("volumes", [])
+        if "configMap" in volume
+    )
+
+
+def _reloads(observed: Observed) -> list[Reload]:
+    """Return what running servers are to be told.
+
+    Only replicas of the current model set: to an earlier one a new model's name would be a path that never appears,
+    and the server would never answer a reload again. With TLS the operator has no certificate to call with.
+    """
+    model = observed.model
+    if model.spec.server.tls is not None:
+        return []
+    config_name = models_config_name(model.metadata.name, build_models_config(model.spec).pod_hash)
+    reloads = []
+    for pod in observed.pods:
+        statuses = observed.model_statuses.get(pod.uid)
+        if pod.is_ready and pod.ip and statuses is not None and config_name in pod.config_maps:
+            text = config_for(model.spec, statuses)
+            loaded = observed.loaded_configs.get(pod.incarnation)
+            if loaded is None or loaded.text != text:
+                reloads.append(Reload(pod, text))
+    return reloads
+
+
+def config_for(spec: ServedModelSpec, statuses: ModelStatuses) -> str:
+    """Return the model config that a replica in this state can take now, as text.
+
+    Labels only of versions that it can answer for. And while a specific version that is wanted is not available,
+    those that are stay: TensorFlow Serving unloads what the list does not name even if nothing of the list is there.
+    """
+
+    def kept_versions(model: Model) -> set[int]:
+        available = available_versions(statuses, model.name)
+        wanted = set(model.versions.specific or ())
+        return set() if wanted <= available else available
+
+    config = build_model_server_config(
+        spec.models,
+        keep_label=lambda name, version: version in available_versions(statuses, name),
+        kept_versions=kept_versions,
+    )
+    return to_text(config)
