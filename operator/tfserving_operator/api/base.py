@@ -1,11 +1,15 @@
-"""What all API models share: camelCase on the wire, frozen in memory, and the Kubernetes schema extensions."""
+"""What all API models share: camelCase on the wire, frozen in memory, Kubernetes schema extensions."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
+
+STATED_DEFAULT = "x-tfserving-stated-default"
+"""Schema key for a default that the generated CRD states although it is an object; see ``stated_default``."""
 
 
 class ApiModel(BaseModel):
@@ -42,3 +46,23 @@ def validations(*rules: dict[str, Any]) -> dict[str, Any]:
 def preserve_unknown() -> dict[str, Any]:
     """Schema extension: Kubernetes' own types, passed through and checked when the child is applied."""
     return {"x-kubernetes-preserve-unknown-fields": True}
+
+
+def int_or_string(rule: dict[str, Any]) -> dict[str, Any]:
+    """Schema extension: an integer or a string of at most 32 characters, as quantities and percentages are."""
+    return {"x-kubernetes-int-or-string": True, "maxLength": 32, **validations(rule)}
+
+
+def stated_default(value: dict[str, Any]) -> dict[str, Any]:
+    """Schema extension: an object default that the CRD states.
+
+    Object and list defaults are otherwise left out of the CRD: nobody owns what the API server fills in, so a
+    later server-side apply that means to replace it ({latest: 1} by {specific: [3]}, the default pool by
+    another) would be merged with it instead. State one only where merging is what everybody means.
+    """
+    return {STATED_DEFAULT: value}
+
+
+def cel_list(words: Sequence[str]) -> str:
+    """``words`` as a CEL list literal."""
+    return "[" + ", ".join(f"'{word}'" for word in words) + "]"

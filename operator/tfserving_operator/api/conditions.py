@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import Field
 
 from tfserving_operator.api.base import ApiModel
 
 
-class ConditionType(StrEnum):
+class DocumentedWord(StrEnum):
+    """A word of the API with its meaning: one sentence or two, for documentation and command lines."""
+
+    _value_: str
+    meaning: str
+
+    def __new__(cls, value: str, meaning: str = "") -> Self:
+        """Make the member equal to ``value``, with ``meaning`` beside it."""
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.meaning = meaning
+        return member
+
+
+class ConditionType(DocumentedWord):
     """The conditions of a ServedModel."""
 
-    READY = "Ready"
-    """Every model is answered for, by pods of this or an earlier generation."""
-    PROGRESSING = "Progressing"
-    """The pods are on their way to what the spec says."""
-    DEGRADED = "Degraded"
-    """Something needs a look: fewer replicas than wanted, a version that does not load, a refused child."""
-    PAUSED = "Paused"
-    """The operator leaves the children alone."""
-    RECONCILING = "Reconciling"
-    """kstatus: present and True while Progressing is True."""
-    STALLED = "Stalled"
-    """kstatus: present and True when only a person can help."""
+    READY = "Ready", "Every model is answered for, by pods of this or an earlier generation."
+    PROGRESSING = "Progressing", "The pods are on their way to what the spec says."
+    DEGRADED = (
+        "Degraded",
+        "Something needs a look: fewer replicas than wanted, a version that does not load, a refused child.",
+    )
+    PAUSED = "Paused", "The operator leaves the children alone; present while true."
+    RECONCILING = "Reconciling", "For kstatus: present and True while Progressing is True."
+    STALLED = "Stalled", "For kstatus: present and True when only a person can help."
 
 
 class ConditionStatus(StrEnum):
@@ -36,67 +48,124 @@ class ConditionStatus(StrEnum):
     UNKNOWN = "Unknown"
 
 
-class Reason(StrEnum):
+class Reason(DocumentedWord):
     """Why a condition is what it is. docs/troubleshooting.md has a paragraph on each."""
 
     # Good or on the way
-    SERVING = "Serving"
-    UP_TO_DATE = "UpToDate"
-    AS_EXPECTED = "AsExpected"
-    SCALED_TO_ZERO = "ScaledToZero"
-    CREATING = "Creating"
-    FETCHING_MODEL = "FetchingModel"
-    LOADING_MODEL = "LoadingModel"
-    ROLLING_UPDATE = "RollingUpdate"
-    SCALING = "Scaling"
-    RELOADING_CONFIG = "ReloadingConfig"
-    PAUSED_BY_USER = "PausedByUser"
+    SERVING = "Serving", "Every model is served in the expected versions; nothing to do."
+    UP_TO_DATE = "UpToDate", "All pods are as the spec says; nothing to do."
+    AS_EXPECTED = "AsExpected", "Nothing is wrong; nothing to do."
+    SCALED_TO_ZERO = "ScaledToZero", "No replica is wanted, so nothing is served; raise spec.replicas to serve."
+    CREATING = "Creating", "The first pods are being made; wait."
+    FETCHING_MODEL = "FetchingModel", "Pods copy a model from its source; wait, the message says which."
+    LOADING_MODEL = "LoadingModel", "Servers load a version; wait, large models take minutes."
+    ROLLING_UPDATE = "RollingUpdate", "Pods are replaced by those of the new spec while the old ones serve; wait."
+    SCALING = "Scaling", "Replicas are added or drained; wait."
+    RELOADING_CONFIG = (
+        "ReloadingConfig",
+        "Servers take up a change of models, versions or labels without a restart; wait.",
+    )
+    PAUSED_BY_USER = "PausedByUser", "spec.paused is true, so changes are not carried out; remove it to go on."
     # Not serving
-    NO_READY_REPLICAS = "NoReadyReplicas"
+    NO_READY_REPLICAS = (
+        "NoReadyReplicas",
+        "No replica takes requests; look at Degraded and Progressing for the cause.",
+    )
     # The user's spec
-    INVALID_SPEC = "InvalidSpec"
-    NAME_TOO_LONG = "NameTooLong"
-    CHILD_CONFLICT = "ChildConflict"
-    CHILD_REJECTED = "ChildRejected"
-    LABEL_NOT_AVAILABLE = "LabelNotAvailable"
+    INVALID_SPEC = "InvalidSpec", "The spec contradicts itself; correct the field that the message names."
+    NAME_TOO_LONG = "NameTooLong", "A child's name would be longer than Kubernetes allows; use a shorter name."
+    CHILD_CONFLICT = (
+        "ChildConflict",
+        "An object that a child would be named like belongs to somebody else; rename one of the two.",
+    )
+    CHILD_REJECTED = "ChildRejected", "The API server refused a child; the message repeats its answer."
+    LABEL_NOT_AVAILABLE = (
+        "LabelNotAvailable",
+        "A label points at a version that no replica serves; publish the version or move the label.",
+    )
     # Models
-    MODEL_PATH_NOT_FOUND = "ModelPathNotFound"
-    VERSION_NOT_FOUND = "VersionNotFound"
-    CREDENTIALS_REJECTED = "CredentialsRejected"
-    INSUFFICIENT_DISK_SPACE = "InsufficientDiskSpace"
-    CHECKSUM_MISMATCH = "ChecksumMismatch"
-    SOURCE_UNAVAILABLE = "SourceUnavailable"
-    INVALID_SOURCE = "InvalidSource"
-    INVALID_ARCHIVE = "InvalidArchive"
-    INVALID_MODEL = "InvalidModel"
-    FETCH_TIMEOUT = "FetchTimeout"
-    FETCH_FAILED = "FetchFailed"
-    MODEL_LOAD_FAILED = "ModelLoadFailed"
+    MODEL_PATH_NOT_FOUND = "ModelPathNotFound", "Nothing is at the model's uri; correct it or upload the model."
+    VERSION_NOT_FOUND = "VersionNotFound", "The source has no such version; upload it or correct versions."
+    CREDENTIALS_REJECTED = (
+        "CredentialsRejected",
+        "The source refused the credentials, or anonymous access; correct the Secret or the grant.",
+    )
+    INSUFFICIENT_DISK_SPACE = (
+        "InsufficientDiskSpace",
+        "The model does not fit the volume or the node's disk; raise sizeLimit or serve fewer versions.",
+    )
+    CHECKSUM_MISMATCH = (
+        "ChecksumMismatch",
+        "What was fetched differs from its checksum; upload the model again or correct the checksum.",
+    )
+    SOURCE_UNAVAILABLE = (
+        "SourceUnavailable",
+        "The source does not answer or answers with errors; it is retried, look at the network and the store.",
+    )
+    INVALID_SOURCE = "InvalidSource", "The uri cannot be used as written; correct it as the message says."
+    INVALID_ARCHIVE = "InvalidArchive", "The archive cannot be unpacked safely; build it anew."
+    INVALID_MODEL = "InvalidModel", "What was fetched is not a SavedModel; export the model again."
+    FETCH_TIMEOUT = "FetchTimeout", "Fetching took longer than it may; look at the size of the model and the network."
+    FETCH_FAILED = "FetchFailed", "Fetching failed for a reason without a name of its own; read the message."
+    MODEL_LOAD_FAILED = (
+        "ModelLoadFailed",
+        "A server could not load a version; the message repeats its words. Publish a mended one under a new number.",
+    )
     # Pods
-    IMAGE_PULL_FAILED = "ImagePullFailed"
-    OUT_OF_MEMORY = "OutOfMemory"
-    CRASH_LOOP = "CrashLoop"
-    UNSCHEDULABLE = "Unschedulable"
-    QUOTA_EXCEEDED = "QuotaExceeded"
-    POD_REJECTED = "PodRejected"
-    MISSING_REFERENCE = "MissingReference"
-    LOAD_TIMEOUT = "LoadTimeout"
-    REPLICAS_UNAVAILABLE = "ReplicasUnavailable"
+    IMAGE_PULL_FAILED = "ImagePullFailed", "An image cannot be pulled; correct its name or server.imagePullSecrets."
+    OUT_OF_MEMORY = "OutOfMemory", "A server was killed at its memory limit; raise it or serve fewer versions."
+    CRASH_LOOP = "CrashLoop", "A container ends again and again; the message has its last words."
+    UNSCHEDULABLE = "Unschedulable", "No node takes a pod; add nodes, or relax resources, accelerator or scheduling."
+    QUOTA_EXCEEDED = "QuotaExceeded", "The namespace's quota is used up; raise it or use less."
+    POD_REJECTED = "PodRejected", "An admission check refused the pods; the message repeats its answer."
+    MISSING_REFERENCE = (
+        "MissingReference",
+        "A Secret, claim or service account that the spec names does not exist; create it or correct the name.",
+    )
+    LOAD_TIMEOUT = (
+        "LoadTimeout",
+        "A replica did not serve all versions within server.loadTimeoutSeconds; raise it or look at the pod's log.",
+    )
+    REPLICAS_UNAVAILABLE = (
+        "ReplicasUnavailable",
+        "Fewer replicas than wanted take requests, for no cause seen on the pods; read the pods' events.",
+    )
     # The operator's own sight
-    MODEL_STATUS_UNKNOWN = "ModelStatusUnknown"
-    API_UNAVAILABLE = "ApiUnavailable"
+    MODEL_STATUS_UNKNOWN = (
+        "ModelStatusUnknown",
+        "The servers could not be asked what they serve; look at network policies between operator and pods.",
+    )
+    API_UNAVAILABLE = "ApiUnavailable", "The API server did not take a change; it is retried."
 
 
 class Condition(ApiModel):
     """One condition, as in meta/v1."""
 
-    type: Annotated[str, Field(max_length=63)] = Field(description="Type of the condition.")
+    type: Annotated[str, Field(min_length=1, max_length=63)] = Field(description="Type of the condition.")
     status: ConditionStatus = Field(description="True, False or Unknown.")
-    reason: Annotated[str, Field(min_length=1, max_length=63)] = Field(description="One word why.")
-    message: Annotated[str, Field(max_length=4096)] = Field(
-        description="What is so, and what to do about it."
+    reason: Annotated[str, Field(min_length=1, max_length=63)] = Field(
+        description="One word why; docs/troubleshooting.md explains each."
     )
+    message: Annotated[str, Field(max_length=4096)] = Field(description="What is so, and what to do about it.")
     last_transition_time: datetime = Field(description="When the status last changed.")
-    observed_generation: int | None = Field(
+    observed_generation: Annotated[int, Field(ge=0)] | None = Field(
         default=None, description="Generation that the condition is about."
     )
+
+
+_WORST_FIRST = (
+    (ConditionType.STALLED, ConditionStatus.TRUE),
+    (ConditionType.DEGRADED, ConditionStatus.TRUE),
+    (ConditionType.PAUSED, ConditionStatus.TRUE),
+    (ConditionType.PROGRESSING, ConditionStatus.TRUE),
+)
+
+
+def headline(conditions: Sequence[Condition]) -> Condition | None:
+    """Return the condition that says most at one glance: what is wrong, else what goes on, else Ready."""
+    by_type = {condition.type: condition for condition in conditions}
+    for condition_type, telling_status in _WORST_FIRST:
+        condition = by_type.get(condition_type)
+        if condition is not None and condition.status == telling_status:
+            return condition
+    return by_type.get(ConditionType.READY)

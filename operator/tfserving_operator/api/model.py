@@ -12,22 +12,22 @@ from tfserving_operator.api.base import ApiModel, cel, set_list, validations
 VersionNumber = Annotated[int, Field(ge=0, le=2**53 - 1)]
 """int64 in TensorFlow Serving; kept below 2**53 because JSON tools round beyond it."""
 
-ModelName = Annotated[
-    str, Field(min_length=1, max_length=48, pattern=r"^[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?$")
-]
+ModelName = Annotated[str, Field(min_length=1, max_length=48, pattern=r"^[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?$")]
 VersionLabel = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9_]+$")]
 ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
 
 FETCHED_SCHEMES = frozenset({"s3", "gs", "https", "http"})
 MOUNTED_SCHEMES = frozenset({"pvc", "oci", "file"})
 
+_IS_FETCHED = "self.uri.matches('^(" + "|".join(sorted(FETCHED_SCHEMES)) + ")://')"
+
 
 class SourceCredentials(ApiModel):
     """Where the fetching container finds its credentials."""
 
     secret_name: ObjectName = Field(
-        description="Secret in the same namespace. Keys for s3: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, and where "
-        "needed AWS_SESSION_TOKEN, AWS_REGION, AWS_ENDPOINT_URL, ca.crt. For gs: service-account.json. "
+        description="Secret in the same namespace. Keys for s3: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, and "
+        "where needed AWS_SESSION_TOKEN, AWS_REGION, AWS_ENDPOINT_URL, ca.crt. For gs: service-account.json. "
         "For http(s): token, or username and password, and ca.crt.",
     )
 
@@ -38,10 +38,47 @@ class ModelSource(ApiModel):
     model_config = ConfigDict(
         json_schema_extra=validations(
             cel(
-                "!has(self.credentials) || self.uri.startsWith('s3://') || self.uri.startsWith('gs://') "
-                "|| self.uri.startsWith('https://') || self.uri.startsWith('http://')",
+                f"!has(self.credentials) || {_IS_FETCHED}",
                 "credentials are used by s3, gs and http(s) sources only: remove source.credentials "
                 "(an oci image is pulled with server.imagePullSecrets)",
+                fieldPath=".credentials",
+            ),
+            cel(
+                f"!has(self.sizeLimit) || {_IS_FETCHED}",
+                "sizeLimit bounds the volume that s3, gs and http(s) sources are fetched into: remove source.sizeLimit",
+                fieldPath=".sizeLimit",
+            ),
+            cel(
+                "!self.uri.startsWith('file://') || self.uri.startsWith('file:///')",
+                "a file uri has three slashes, for example file:///srv/models/mnist",
+                fieldPath=".uri",
+            ),
+            cel(
+                "!self.uri.startsWith('pvc://') || self.uri.matches('^pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/|$)')",
+                "a pvc uri begins with the claim's name, for example pvc://models/mnist",
+                fieldPath=".uri",
+            ),
+            cel(
+                "self.uri.startsWith('http') || self.uri.startsWith('file:///') "
+                "|| self.uri.matches('^[a-z0-9]+://[^/]')",
+                "the uri lacks the bucket, claim or registry after ://, for example s3://bucket/models/mnist",
+                fieldPath=".uri",
+            ),
+            cel(
+                "!self.uri.startsWith('http') || self.uri.matches('^https?://[^/@]+(/|$)')",
+                "write https://HOST/PATH without a user name or password: those belong into the Secret that "
+                "source.credentials names",
+                fieldPath=".uri",
+            ),
+            cel(
+                "!self.uri.matches('/[.][.](/|$)')",
+                "the uri must not climb with /../: write the path that is meant",
+                fieldPath=".uri",
+            ),
+            cel(
+                "!self.uri.contains('{version}') || self.uri.startsWith('http')",
+                "{version} is replaced in http and https uris only: name the parent of the version directories",
+                fieldPath=".uri",
             ),
         )
     )
@@ -60,12 +97,12 @@ class ModelSource(ApiModel):
         description="Credentials for s3, gs and http(s). Left out: the pod's service account "
         "(workload identity), else anonymous.",
     )
-    size_limit: (
-        Annotated[str, Field(max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?(Ki|Mi|Gi|Ti|k|M|G|T)?$")] | None
-    ) = Field(
-        default=None,
-        description="Upper bound of the volume that fetched models are kept in, for example 20Gi. "
-        "Left out: what the node has.",
+    size_limit: Annotated[str, Field(max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?(Ki|Mi|Gi|Ti|k|M|G|T)?$")] | None = (
+        Field(
+            default=None,
+            description="Upper bound of the volume that fetched models are kept in, for example 20Gi. "
+            "Left out: what the node has.",
+        )
     )
 
     @property
@@ -117,10 +154,12 @@ class Model(ApiModel):
                 "!has(self.labels) || !has(self.versions) || !has(self.versions.specific) "
                 "|| self.labels.all(label, self.labels[label] in self.versions.specific)",
                 "a label points at a version that versions.specific does not list: add the version or move the label",
+                fieldPath=".labels",
             ),
             cel(
                 "!self.source.uri.contains('{version}') || (has(self.versions) && has(self.versions.specific))",
                 "a uri with {version} cannot be listed: name the versions in versions.specific",
+                fieldPath=".versions",
             ),
         )
     )

@@ -6,30 +6,61 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
 
-from tfserving_operator.api.base import ApiModel, atomic_list, cel, map_list, preserve_unknown, validations
+from tfserving_operator.api.base import (
+    ApiModel,
+    atomic_list,
+    cel,
+    int_or_string,
+    preserve_unknown,
+    validations,
+)
+from tfserving_operator.api.pod_template import (
+    AnnotationMap,
+    LabelValue,
+    PodTemplate,
+    PodTemplateMetadata,
+    StringMap,
+    reserved_annotation_rules,
+    reserved_label_rules,
+)
 from tfserving_operator.api.server import Batching, ServerOverrides
+
+__all__ = [
+    "Accelerator",
+    "AnnotationMap",
+    "IntOrPercent",
+    "PodTemplate",
+    "PodTemplateMetadata",
+    "Pool",
+    "PoolReplicas",
+    "Resources",
+    "Scheduling",
+    "StringMap",
+    "Toleration",
+    "UpdateStrategy",
+]
+
+_IS_QUANTITY = cel(
+    "type(self) == int ? self >= 0 : (isQuantity(self) && quantity(self).compareTo(quantity('0')) >= 0)",
+    "write a quantity, for example 500m, 2 or 8Gi",
+)
+_IS_COUNT_OR_PERCENT = cel(
+    "type(self) == int ? self >= 0 : self.matches('^(0|[1-9][0-9]{0,2})%$')",
+    "write a number or a percentage, for example 1 or 25%",
+)
 
 PoolName = Annotated[str, Field(min_length=1, max_length=20, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
 ReplicaCount = Annotated[int, Field(ge=0, le=10_000)]
-Quantity = Annotated[
-    int | str,
-    Field(json_schema_extra={"x-kubernetes-int-or-string": True}),
-]
-IntOrPercent = Annotated[int | str, Field(json_schema_extra={"x-kubernetes-int-or-string": True})]
-LabelValue = Annotated[str, Field(max_length=63)]
-StringMap = Annotated[dict[Annotated[str, Field(max_length=317)], LabelValue], Field(max_length=64)]
-AnnotationMap = Annotated[
-    dict[Annotated[str, Field(max_length=317)], Annotated[str, Field(max_length=16_384)]],
-    Field(max_length=64),
-]
+Quantity = Annotated[int | str, Field(json_schema_extra=int_or_string(_IS_QUANTITY))]
+IntOrPercent = Annotated[int | str, Field(json_schema_extra=int_or_string(_IS_COUNT_OR_PERCENT))]
 
 
 class Accelerator(ApiModel):
     """What each replica of a GPU pool gets."""
 
-    resource: Annotated[
-        str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$")
-    ] = Field(default="nvidia.com/gpu", description="Extended resource, for example nvidia.com/gpu.")
+    resource: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$")] = Field(
+        default="nvidia.com/gpu", description="Extended resource, for example nvidia.com/gpu."
+    )
     count: Annotated[int, Field(ge=1, le=64)] = Field(default=1, description="Devices a replica.")
     memory_fraction: Annotated[float, Field(gt=0, le=1)] | None = Field(
         default=None,
@@ -46,23 +77,31 @@ class PoolReplicas(ApiModel):
                 "!has(self.fixed) || (!has(self.min) && !has(self.max))",
                 "give either fixed, or min and max: fixed replicas are not scaled",
             ),
-            cel("!has(self.min) || !has(self.max) || self.min <= self.max", "min must not exceed max"),
+            cel(
+                "!has(self.min) || !has(self.max) || self.min <= self.max",
+                "min must not exceed max: raise max or lower min",
+            ),
         )
     )
 
-    fixed: ReplicaCount | None = Field(
-        default=None, description="Exactly so many; spec.replicas leaves it alone."
-    )
-    min: ReplicaCount | None = Field(
-        default=None, description="Fewest replicas when spec.replicas is shared out."
-    )
-    max: ReplicaCount | None = Field(
-        default=None, description="Most replicas when spec.replicas is shared out."
-    )
+    fixed: ReplicaCount | None = Field(default=None, description="Exactly so many; spec.replicas leaves it alone.")
+    min: ReplicaCount | None = Field(default=None, description="Fewest replicas when spec.replicas is shared out.")
+    max: ReplicaCount | None = Field(default=None, description="Most replicas when spec.replicas is shared out.")
 
 
 class Resources(ApiModel):
     """Requests and limits of the model server's container."""
+
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            cel(
+                "!has(self.requests) || !has(self.limits) || self.requests.all(name, !(name in self.limits) "
+                "|| !isQuantity(string(self.requests[name])) || !isQuantity(string(self.limits[name])) "
+                "|| !quantity(string(self.requests[name])).isGreaterThan(quantity(string(self.limits[name]))))",
+                "a request exceeds its limit: raise the limit or lower the request",
+            ),
+        )
+    )
 
     requests: Annotated[dict[Annotated[str, Field(max_length=253)], Quantity], Field(max_length=16)] = Field(
         default_factory=dict, description="What the scheduler reserves."
@@ -78,11 +117,13 @@ class Toleration(ApiModel):
     """A toleration, as in a pod."""
 
     key: Annotated[str, Field(max_length=317)] | None = Field(default=None, description="Taint key.")
-    operator: Annotated[str, Field(max_length=16)] | None = Field(
-        default=None, description="Exists or Equal."
-    )
+    operator: Annotated[str, Field(max_length=16)] | None = Field(default=None, description="Exists or Equal.")
     value: LabelValue | None = Field(default=None, description="Taint value.")
-    effect: Annotated[str, Field(max_length=32)] | None = Field(default=None, description="Taint effect.")
+    effect: Annotated[str, Field(max_length=32)] | None = Field(
+        default=None,
+        description="Taint effect; left out: every effect.",
+        json_schema_extra={"enum": ["NoSchedule", "PreferNoSchedule", "NoExecute"]},
+    )
     toleration_seconds: int | None = Field(default=None, description="How long NoExecute is tolerated.")
 
 
@@ -99,7 +140,13 @@ class Scheduling(ApiModel):
         json_schema_extra=preserve_unknown(),
     )
     topology_spread_constraints: Annotated[
-        list[Annotated[dict[str, Any], Field(json_schema_extra=preserve_unknown())]], Field(max_length=8)
+        list[
+            Annotated[
+                dict[str, Any],
+                Field(description="As in core/v1 TopologySpreadConstraint.", json_schema_extra=preserve_unknown()),
+            ]
+        ],
+        Field(max_length=8),
     ] = Field(
         default_factory=list,
         description="Topology spread, as in a pod (core/v1 TopologySpreadConstraint). A constraint without a "
@@ -111,36 +158,6 @@ class Scheduling(ApiModel):
     )
     runtime_class_name: Annotated[str, Field(min_length=1, max_length=253)] | None = Field(
         default=None, description="Runtime class of the pods, for example nvidia."
-    )
-
-
-class PodTemplateMetadata(ApiModel):
-    """Labels and annotations of the pods."""
-
-    labels: StringMap = Field(default_factory=dict, description="Labels put on the pods.")
-    annotations: AnnotationMap = Field(default_factory=dict, description="Annotations put on the pods.")
-
-
-class PodTemplate(ApiModel):
-    """A partial pod template, merged last: what this API did not foresee."""
-
-    model_config = ConfigDict(
-        json_schema_extra=validations(
-            cel(
-                "!has(self.spec) || !('restartPolicy' in self.spec)",
-                "restartPolicy belongs to the operator: remove it from podTemplate.spec",
-            ),
-        )
-    )
-
-    metadata: PodTemplateMetadata = Field(
-        default_factory=PodTemplateMetadata, description="Further labels and annotations of the pods."
-    )
-    spec: dict[str, Any] = Field(
-        default_factory=dict,
-        description="Partial core/v1 PodSpec, merged by strategic-merge rules (lists by name). "
-        "Refused where it would change the server's command, ports, probes or model volumes.",
-        json_schema_extra=preserve_unknown(),
     )
 
 
@@ -169,34 +186,43 @@ class UpdateStrategy(ApiModel):
 class Pool(ApiModel):
     """A group of equal replicas."""
 
-    name: PoolName = Field(description="Name of the pool; the order of the list is the order of priority.")
-    accelerator: Accelerator | None = Field(
-        default=None, description="Accelerator a replica. Left out: a CPU pool."
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            cel(
+                "!has(self.accelerator) || !has(self.resources) || ("
+                "!(has(self.resources.limits) && self.accelerator.resource in self.resources.limits) && "
+                "!(has(self.resources.requests) && self.accelerator.resource in self.resources.requests))",
+                "the devices are asked for by accelerator.count: remove accelerator.resource from resources",
+                fieldPath=".resources",
+            ),
+        )
     )
+
+    name: PoolName = Field(description="Name of the pool; the order of the list is the order of priority.")
+    accelerator: Accelerator | None = Field(default=None, description="Accelerator a replica. Left out: a CPU pool.")
     replicas: PoolReplicas = Field(
         default_factory=PoolReplicas,
         description="How many replicas. Left out: the pool takes its share of spec.replicas without bounds.",
     )
-    resources: Resources = Field(
-        default_factory=Resources, description="Requests and limits of the model server."
-    )
+    resources: Resources = Field(default_factory=Resources, description="Requests and limits of the model server.")
     scheduling: Scheduling = Field(default_factory=Scheduling, description="Where the replicas run.")
-    batching: Batching | None = Field(
-        default=None, description="Batching of this pool (replaces spec.batching)."
-    )
+    batching: Batching | None = Field(default=None, description="Batching of this pool (replaces spec.batching).")
     server: ServerOverrides = Field(
         default_factory=ServerOverrides, description="What this pool's server does differently."
     )
     update_strategy: UpdateStrategy = Field(
         default_factory=UpdateStrategy, description="How pods are replaced when the pool changes."
     )
-    pod_labels: StringMap = Field(default_factory=dict, description="Labels of this pool's pods.")
+    pod_labels: StringMap = Field(
+        default_factory=dict,
+        description="Labels of this pool's pods.",
+        json_schema_extra=reserved_label_rules(),
+    )
     pod_annotations: AnnotationMap = Field(
-        default_factory=dict, description="Annotations of this pool's pods."
+        default_factory=dict,
+        description="Annotations of this pool's pods.",
+        json_schema_extra=reserved_annotation_rules(),
     )
     pod_template: PodTemplate | None = Field(
         default=None, description="Partial pod template, merged last, for a sidecar or a resource claim."
     )
-
-
-POOLS_LIST = map_list("name")

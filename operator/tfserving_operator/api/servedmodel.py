@@ -8,17 +8,36 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
-from tfserving_operator.api.base import ApiModel, cel, map_list, set_list, validations
+from tfserving_operator.api.base import ApiModel, cel, map_list, set_list, stated_default, validations
 from tfserving_operator.api.conditions import Condition
 from tfserving_operator.api.model import Model, VersionNumber
 from tfserving_operator.api.pool import AnnotationMap, IntOrPercent, Pool, ReplicaCount
-from tfserving_operator.api.server import Batching, Server
+from tfserving_operator.api.server import DEFAULT_SERVER_IMAGE, Batching, Server
 
 GROUP = "tfserving.dev"
 VERSION = "v1alpha1"
 KIND = "ServedModel"
 PLURAL = "servedmodels"
 API_VERSION = f"{GROUP}/{VERSION}"
+
+NAME_MAX_LENGTH = 40
+# A Service is named NAME-POOL-headless, and a Service's name has at most 63 characters.
+NAME_AND_POOL_MAX_LENGTH = 63 - len("-") - len("-headless")
+
+METADATA_RULES = (
+    cel(
+        rf"self.metadata.name.matches(r'^[a-z]([-a-z0-9]{{0,{NAME_MAX_LENGTH - 2}}}[a-z0-9])?$')",
+        f"metadata.name is the start of the Services' names: use at most {NAME_MAX_LENGTH} lower-case letters, digits "
+        "and dashes, beginning with a letter and not ending with a dash",
+    ),
+    cel(
+        "!has(self.spec.pools) || self.spec.pools.all(pool, "
+        f"size(self.metadata.name) + size(pool.name) <= {NAME_AND_POOL_MAX_LENGTH})",
+        f"metadata.name and a pool's name may have {NAME_AND_POOL_MAX_LENGTH} characters together, because a "
+        "Service is named NAME-POOL-headless: shorten one of them",
+    ),
+)
+"""CEL rules of the whole object: only there is the name in sight."""
 
 
 class Disruption(ApiModel):
@@ -28,7 +47,7 @@ class Disruption(ApiModel):
         json_schema_extra=validations(
             cel(
                 "!(has(self.minAvailable) && has(self.maxUnavailable))",
-                "give one of minAvailable and maxUnavailable",
+                "give one of minAvailable and maxUnavailable, not both",
             ),
         )
     )
@@ -57,7 +76,7 @@ class Networking(ApiModel):
 
     model_config = ConfigDict(
         json_schema_extra=validations(
-            cel("self.restPort != self.grpcPort", "restPort and grpcPort must differ")
+            cel("self.restPort != self.grpcPort", "restPort and grpcPort must differ, for example 8501 and 8500")
         )
     )
 
@@ -76,9 +95,20 @@ class ServedModelSpec(ApiModel):
     model_config = ConfigDict(
         json_schema_extra=validations(
             cel(
-                "self.replicas == 1 || self.pools.exists(p, !has(p.replicas) || !has(p.replicas.fixed))",
-                "every pool fixes its replicas, so spec.replicas has nothing to scale: change pools[].replicas.fixed, "
-                "or give a pool min and max",
+                # An unchanged number is let through: it may stem from a time when a pool could be scaled.
+                "(oldSelf.hasValue() ? self.replicas == oldSelf.value().replicas : self.replicas == 1) "
+                "|| !has(self.pools) "
+                "|| self.pools.exists(pool, !has(pool.replicas) || !has(pool.replicas.fixed))",
+                "every pool fixes its replicas, so spec.replicas has nothing to scale: change "
+                "pools[].replicas.fixed, or give a pool min and max in its place",
+                optionalOldSelf=True,
+                fieldPath=".replicas",
+            ),
+            cel(
+                "(has(self.pools) ? self.pools.map(pool, pool.name) : ['default']).exists(name, name in "
+                "(has(oldSelf.pools) ? oldSelf.pools.map(pool, pool.name) : ['default']))",
+                "no pool of before is left, so everything that serves would be removed: add the new pool beside the "
+                "old one, and remove the old one when the new one is ready",
             ),
         )
     )
@@ -87,7 +117,12 @@ class ServedModelSpec(ApiModel):
         description="The models of each server. Several share the server's memory and threads.",
         json_schema_extra=map_list("name"),
     )
-    server: Server = Field(default_factory=Server, description="How TensorFlow Serving runs.")
+    server: Server = Field(
+        default_factory=Server,
+        description="How TensorFlow Serving runs. The default image is written into the spec when the ServedModel "
+        "is created, so that an upgrade of the operator rolls no pods.",
+        json_schema_extra=stated_default({"image": DEFAULT_SERVER_IMAGE}),
+    )
     batching: Batching | None = Field(default=None, description="Server-side batching. Left out: off.")
     pools: Annotated[list[Pool], Field(min_length=1, max_length=8)] = Field(
         default_factory=lambda: [Pool(name="default")],
@@ -96,18 +131,20 @@ class ServedModelSpec(ApiModel):
     )
     replicas: ReplicaCount = Field(
         default=1,
-        description="Replicas over all pools that do not fix theirs: each gets its min, the rest goes to the pools "
-        "in order up to their max. This is what kubectl scale and an external autoscaler set; leave it out of Git "
-        "where one does.",
+        description="Replicas over all pools that do not fix theirs: each gets its min, the rest goes to the "
+        "pools in order up to their max. This is what kubectl scale and an external autoscaler set; leave it "
+        "out of Git where one does.",
     )
-    disruption: Disruption = Field(
-        default_factory=Disruption, description="What voluntary disruption may take."
-    )
+    disruption: Disruption = Field(default_factory=Disruption, description="What voluntary disruption may take.")
     networking: Networking = Field(default_factory=Networking, description="How clients reach the servers.")
     paused: bool = Field(
         default=False,
-        description="Leave all children as they are, also when they were changed by hand; the status goes on.",
+        description="Leave all children as they are, also when they were changed by hand; the status is kept "
+        "up to date all the same.",
     )
+
+
+Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 
 class Endpoints(ApiModel):
@@ -121,9 +158,9 @@ class PoolStatus(ApiModel):
     """What one pool has."""
 
     name: Annotated[str, Field(max_length=63)] = Field(description="Name of the pool.")
-    desired: int = Field(description="Replicas that are wanted.")
-    ready: int = Field(description="Replicas that serve every model and take requests.")
-    updated: int = Field(description="Replicas of the newest pod template.")
+    desired: Count = Field(description="Replicas that are wanted.")
+    ready: Count = Field(description="Replicas that serve every model and take requests.")
+    updated: Count = Field(description="Replicas of the newest pod template.")
     message: Annotated[str, Field(max_length=1024)] | None = Field(
         default=None, description="Why replicas are missing, where they are."
     )
@@ -138,9 +175,7 @@ class ModelStatus(ApiModel):
         description="Versions that at least one ready replica reports AVAILABLE, highest first.",
         json_schema_extra=set_list(),
     )
-    replicas: int = Field(
-        default=0, description="Ready replicas on which the expected versions are AVAILABLE."
-    )
+    replicas: Count = Field(default=0, description="Ready replicas on which the expected versions are AVAILABLE.")
     message: Annotated[str, Field(max_length=1024)] | None = Field(
         default=None, description="What a server says of a version that did not load."
     )
@@ -149,19 +184,27 @@ class ModelStatus(ApiModel):
 class ServedModelStatus(ApiModel):
     """What is served, as the operator last saw it."""
 
-    observed_generation: int | None = Field(
+    observed_generation: Annotated[int, Field(ge=0)] | None = Field(
         default=None, description="Generation of the spec that this status is about."
+    )
+    reason: Annotated[str, Field(max_length=63)] | None = Field(
+        default=None,
+        description="Reason of the condition that says most: what is wrong, else what goes on, else Ready's.",
+    )
+    message: Annotated[str, Field(max_length=4096)] | None = Field(
+        default=None, description="Message of that same condition."
     )
     conditions: Annotated[list[Condition], Field(max_length=16)] = Field(
         default_factory=list,
         description="Ready, Progressing, Degraded; Paused, Reconciling and Stalled where they are true.",
         json_schema_extra=map_list("type"),
     )
-    replicas: int | None = Field(default=None, description="Replicas that exist, over all pools (for scale).")
-    ready_replicas: int | None = Field(
-        default=None, description="Replicas that take requests, over all pools."
+    replicas: Count | None = Field(default=None, description="Replicas that exist, over all pools (for scale).")
+    ready_replicas: Count | None = Field(default=None, description="Replicas that take requests, over all pools.")
+    desired_replicas: Count | None = Field(default=None, description="Replicas wanted, over all pools.")
+    pool_summary: Annotated[str, Field(max_length=256)] | None = Field(
+        default=None, description="Ready of desired replicas by pool, for kubectl get: gpu 2/2, cpu 0/1."
     )
-    desired_replicas: int | None = Field(default=None, description="Replicas wanted, over all pools.")
     ready_summary: Annotated[str, Field(max_length=32)] | None = Field(
         default=None, description="Ready of desired replicas, for kubectl get."
     )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
 
-from tfserving_operator.api.base import ApiModel, atomic_list, cel, map_list, validations
+from tfserving_operator.api.base import ApiModel, atomic_list, cel, cel_list, map_list, validations
 from tfserving_operator.api.model import ObjectName
 
 DEFAULT_SERVER_IMAGE = "tensorflow/serving:2.20.0"
@@ -42,12 +42,56 @@ class ServerFlag(StrEnum):
     ENABLE_SERIALIZATION_AS_TENSOR_CONTENT = "enable_serialization_as_tensor_content"
 
 
+_BOOLEAN_FLAGS = [
+    ServerFlag.ENABLE_SERIALIZATION_AS_TENSOR_CONTENT,
+    ServerFlag.ENABLE_SIGNATURE_METHOD_NAME_CHECK,
+    ServerFlag.FLUSH_FILESYSTEM_CACHES,
+    ServerFlag.REMOVE_UNUSED_FIELDS_FROM_BUNDLE_METAGRAPH,
+    ServerFlag.REST_API_ENABLE_CORS_SUPPORT,
+]
+_COUNT_FLAGS = [
+    ServerFlag.FILE_SYSTEM_POLL_WAIT_SECONDS,
+    ServerFlag.LOAD_RETRY_INTERVAL_MICROS,
+    ServerFlag.NUM_LOAD_THREADS,
+    ServerFlag.NUM_UNLOAD_THREADS,
+    ServerFlag.REST_API_TIMEOUT_IN_MS,
+]
+_TEXT_FLAGS = {
+    ServerFlag.MAX_NUM_LOAD_RETRIES: ("^[0-9]{1,9}$", "write a number, for example 3"),
+    ServerFlag.GRPC_CHANNEL_ARGUMENTS: (
+        "^[^=,]+=[^=,]+(,[^=,]+=[^=,]+)*$",
+        "write NAME=VALUE pairs with commas between, for example grpc.max_concurrent_streams=100",
+    ),
+    ServerFlag.SAVED_MODEL_TAGS: ("^[^,]+(,[^,]+)*$", "write tags with commas between, for example serve,gpu"),
+}
+
+
+def _flag_rules() -> dict[str, Any]:
+    """The server prints its usage and exits at a value that it cannot read, so each is checked here."""
+    return validations(
+        cel(
+            f"!(self.name in {cel_list(_BOOLEAN_FLAGS)}) || self.value in ['true', 'false']",
+            "this flag is a switch: write 'true' or 'false'",
+            fieldPath=".value",
+        ),
+        cel(
+            f"!(self.name in {cel_list(_COUNT_FLAGS)}) || self.value.matches('^[1-9][0-9]{{0,8}}$')",
+            "this flag is a whole number from 1 to 999999999: write for example '1'",
+            fieldPath=".value",
+        ),
+        *(
+            cel(f"self.name != '{flag}' || self.value.matches('{pattern}')", f"{flag}: {advice}", fieldPath=".value")
+            for flag, (pattern, advice) in _TEXT_FLAGS.items()
+        ),
+    )
+
+
 class FlagSetting(ApiModel):
     """One further flag of the model server."""
 
-    name: ServerFlag = Field(
-        description="Flag without dashes. Only flags that the operator does not set are allowed."
-    )
+    model_config = ConfigDict(json_schema_extra=_flag_rules())
+
+    name: ServerFlag = Field(description="Flag without dashes. Only flags that the operator does not set are allowed.")
     value: Annotated[str, Field(max_length=256, pattern=r"^[^\s]*$")] = Field(description="Its value.")
 
 
@@ -60,12 +104,22 @@ class SecretKeyReference(ApiModel):
     )
 
 
+# The first two are read by the stock image's entrypoint only, which the operator does not run.
+_RESERVED_VARIABLES = ["MODEL_BASE_PATH", "MODEL_NAME", "NVIDIA_VISIBLE_DEVICES"]
+
+
 class EnvironmentVariable(ApiModel):
     """An environment variable of the model server."""
 
     model_config = ConfigDict(
         json_schema_extra=validations(
             cel("has(self.value) != has(self.secretKeyRef)", "give exactly one of value and secretKeyRef"),
+            cel(
+                f"!(self.name in {cel_list(_RESERVED_VARIABLES)})",
+                "MODEL_NAME and MODEL_BASE_PATH have no effect here (use spec.models), and NVIDIA_VISIBLE_DEVICES "
+                "would take devices away from other pods (use pools[].accelerator): remove the variable",
+                fieldPath=".name",
+            ),
         )
     )
 
@@ -79,11 +133,13 @@ class EnvironmentVariable(ApiModel):
 
 
 class Threads(ApiModel):
-    """Thread counts. The server sees the node's CPUs, not its limit, so what is left out follows the CPU limit."""
+    """Thread counts; what is left out follows the CPU limit, since the server sees the node's CPUs."""
 
     intra_op: ThreadCount | None = Field(default=None, description="Threads inside one operation.")
     inter_op: ThreadCount | None = Field(default=None, description="Operations run at the same time.")
-    rest: ThreadCount | None = Field(default=None, description="REST request threads (at least 4 are used).")
+    rest: Annotated[int, Field(ge=4, le=4096)] | None = Field(
+        default=None, description="REST request threads; fewer than 4 can freeze the REST port."
+    )
     grpc: ThreadCount | None = Field(default=None, description="gRPC request threads.")
 
 
@@ -103,6 +159,16 @@ class MixedPrecision(StrEnum):
 class Warmup(ApiModel):
     """Replay of the records that a version carries in assets.extra/tf_serving_warmup_requests."""
 
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            cel(
+                "self.enabled || self.iterations == 1",
+                "iterations has no effect while enabled is false: remove it",
+                fieldPath=".iterations",
+            ),
+        )
+    )
+
     enabled: bool = Field(default=True, description="Replay the records before a version becomes available.")
     iterations: Annotated[int, Field(ge=1, le=1000)] = Field(
         default=1, description="How often each record is replayed."
@@ -115,9 +181,7 @@ class ServerTls(ApiModel):
     secret_name: ObjectName = Field(
         description="Secret of type kubernetes.io/tls: tls.crt, tls.key, and ca.crt to verify clients with."
     )
-    client_verify: bool = Field(
-        default=False, description="Ask for a client certificate and verify it with ca.crt."
-    )
+    client_verify: bool = Field(default=False, description="Ask for a client certificate and verify it with ca.crt.")
 
 
 class LocalReference(ApiModel):
@@ -143,9 +207,7 @@ class ServerOverrides(ApiModel):
     """What a pool may set differently from spec.server."""
 
     image: Image | None = Field(default=None, description="Image of this pool, for example a -gpu tag.")
-    threads: Threads | None = Field(
-        default=None, description="Thread counts of this pool (replaces server.threads)."
-    )
+    threads: Threads | None = Field(default=None, description="Thread counts of this pool (replaces server.threads).")
     xla: Xla | None = Field(default=None, description="XLA in this pool (replaces server.xla).")
     mixed_precision: MixedPrecision | None = Field(default=None, description="Mixed precision in this pool.")
     env: Environment = Field(
@@ -189,9 +251,7 @@ class Server(ApiModel):
     env: Environment = Field(
         default_factory=list, description="Environment variables.", json_schema_extra=map_list("name")
     )
-    warmup: Warmup = Field(
-        default_factory=Warmup, description="Warm-up of each version before it takes requests."
-    )
+    warmup: Warmup = Field(default_factory=Warmup, description="Warm-up of each version before it takes requests.")
     tls: ServerTls | None = Field(default=None, description="TLS of the gRPC port.")
     flags: Flags = Field(
         default_factory=list,
@@ -222,23 +282,25 @@ class Batching(ApiModel):
                 "the last of allowedBatchSizes must equal maxBatchSize: set maxBatchSize to it",
             ),
             cel(
-                "!has(self.allowedBatchSizes) || self.allowedBatchSizes.all(s, "
-                "self.allowedBatchSizes.exists_one(t, t == s)) && self.allowedBatchSizes.isSorted()",
+                "!has(self.allowedBatchSizes) || (self.allowedBatchSizes.isSorted() && "
+                "self.allowedBatchSizes.all(s, self.allowedBatchSizes.exists_one(t, t == s)))",
                 "allowedBatchSizes must increase, for example [1, 8, 32]",
             ),
             cel(
                 "!has(self.maxExecutionBatchSize) || (has(self.enableLargeBatchSplitting) "
                 "&& self.enableLargeBatchSplitting)",
-                "maxExecutionBatchSize needs enableLargeBatchSplitting: true",
+                "maxExecutionBatchSize is used when requests are split: set enableLargeBatchSplitting to true "
+                "or remove maxExecutionBatchSize",
             ),
             cel(
                 "!has(self.enableLargeBatchSplitting) || !self.enableLargeBatchSplitting || has(self.maxBatchSize)",
-                "enableLargeBatchSplitting needs maxBatchSize: the server reads an unset one as 0",
+                "enableLargeBatchSplitting needs maxBatchSize, because the server reads an unset one as 0: "
+                "set maxBatchSize",
             ),
             cel(
                 "!has(self.maxExecutionBatchSize) || !has(self.maxBatchSize) "
                 "|| self.maxExecutionBatchSize <= self.maxBatchSize",
-                "maxExecutionBatchSize must not exceed maxBatchSize",
+                "maxExecutionBatchSize must not exceed maxBatchSize: lower it or raise maxBatchSize",
             ),
         )
     )
@@ -257,14 +319,15 @@ class Batching(ApiModel):
     num_batch_threads: ThreadCount | None = Field(
         default=None, description="Batches run at the same time. Left out: follows the CPU limit."
     )
-    thread_pool_name: (
-        Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9_-]+$")] | None
-    ) = Field(default=None, description="Name of the batching thread pool.")
+    thread_pool_name: Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9_-]+$")] | None = Field(
+        default=None, description="Name of the batching thread pool."
+    )
     allowed_batch_sizes: (
         Annotated[list[Annotated[int, Field(ge=1, le=1_000_000)]], Field(min_length=1, max_length=64)] | None
     ) = Field(
         default=None,
-        description="Batches are padded up to the next of these sizes; increasing, the last equals maxBatchSize.",
+        description="Batches are padded up to the next of these sizes; they increase, and the last equals "
+        "maxBatchSize.",
         json_schema_extra=atomic_list(),
     )
     pad_variable_length_inputs: bool | None = Field(
