@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.resources.cases import CASES, FETCHED, METADATA, spec_of
+from tfserving_operator.api.pool import Pool
+from tfserving_operator.api.servedmodel import ServedModelSpec
+from tfserving_operator.resources.desired import (
+    DesiredInputs,
+    RunningPool,
+    build_children,
+    name_problems,
+    spec_problems,
+)
+from tfserving_operator.resources.replicas import share_replicas
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+class PlainDumper(yaml.SafeDumper):
+    """Writes shared parts out in full: a golden file is read by people."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+OPERATOR_IMAGE = "example.com/tfserving-operator:1"
+
+
+def children_of(spec: ServedModelSpec, **inputs: Any) -> list[dict[str, Any]]:
+    defaults = {
+        "fetcher_image": OPERATOR_IMAGE,
+        "replicas": share_replicas(spec.replicas, spec.pools),
+        "running": {},
+    }
+    return build_children(METADATA, spec, DesiredInputs(**(defaults | inputs)))
+
+
+def child(children: list[dict[str, Any]], kind: str) -> dict[str, Any]:
+    return next(child for child in children if child["kind"] == kind)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_children_are_those_of_the_golden_file(case: str, update_golden: bool) -> None:
+    text = yaml.dump_all(children_of(spec_of(case)), Dumper=PlainDumper, sort_keys=False, width=120)
+    path = GOLDEN / f"{case}.yaml"
+    if update_golden:
+        path.write_text(text)
+    assert text == path.read_text()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_child_is_owned_and_copies_nothing_of_the_resource(case: str) -> None:
+    for manifest in children_of(spec_of(case)):
+        owner = manifest["metadata"]["ownerReferences"]
+        assert [o["uid"] for o in owner if o["controller"]] == [METADATA.uid]
+        keys = {*manifest["metadata"]["labels"], *manifest["metadata"]["annotations"]}
+        assert not keys & {*METADATA.labels, *METADATA.annotations}
+
+
+def test_labels_and_annotations_of_the_resource_do_not_touch_any_child() -> None:
+    spec = spec_of("minimal")
+    inputs = DesiredInputs(OPERATOR_IMAGE, {"default": 1}, {})
+    relabelled = METADATA.model_copy(update={"labels": {"a": "b"}, "annotations": {"c": "d"}, "generation": 9})
+    assert build_children(relabelled, spec, inputs) == build_children(METADATA, spec, inputs)
+
+
+def template_of(spec: dict[str, Any], **inputs: Any) -> dict[str, Any]:
+    template = child(children_of(ServedModelSpec.model_validate(spec), **inputs), "Deployment")["spec"]["template"]
+    assert isinstance(template, dict)
+    return template
+
+
+CLAIM = {"name": "m", "source": {"uri": "pvc://claim/m"}}
+SERVED = {"models": [CLAIM | {"versions": {"specific": [1, 2]}, "labels": {"stable": 1}}]}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "rolls"),
+    [
+        pytest.param(SERVED, {"models": [CLAIM | {"versions": {"specific": [2, 3]}}]}, False, id="versions on a claim"),
+        pytest.param(
+            SERVED,
+            {"models": [CLAIM | {"versions": {"specific": [1, 2]}, "labels": {"stable": 2}}]},
+            False,
+            id="a label moves",
+        ),
+        pytest.param(SERVED, SERVED | {"replicas": 5}, False, id="replicas"),
+        pytest.param(SERVED, SERVED | {"disruption": {"maxUnavailable": 2}}, False, id="disruption"),
+        pytest.param(SERVED, SERVED | {"networking": {"restPort": 80}}, False, id="the Service's port"),
+        pytest.param(SERVED, SERVED | {"batching": {}}, True, id="batching on"),
+        pytest.param(
+            SERVED | {"batching": {"batchTimeout": "1ms"}},
+            SERVED | {"batching": {"batchTimeout": "2ms"}},
+            True,
+            id="a batching parameter, which the server cannot reload",
+        ),
+        pytest.param(
+            {"models": [FETCHED | {"versions": {"specific": [1]}}]},
+            {"models": [FETCHED | {"versions": {"specific": [2]}}]},
+            True,
+            id="versions that have to be fetched",
+        ),
+        pytest.param(SERVED, {"models": [*SERVED["models"], FETCHED]}, True, id="one more model"),
+        pytest.param(SERVED, SERVED | {"server": {"image": "other"}}, True, id="image"),
+    ],
+)
+def test_pods_roll_exactly_when_the_server_cannot_follow(
+    before: dict[str, Any], after: dict[str, Any], rolls: bool
+) -> None:
+    assert (template_of(before) != template_of(after)) is rolls
+
+
+def test_a_new_operator_image_does_not_roll_running_pods() -> None:
+    spec = spec_of("minimal")
+    first = child(children_of(spec), "Deployment")
+    running = RunningPool(OPERATOR_IMAGE, first["metadata"]["annotations"]["tfserving.dev/template-hash"])
+    upgraded = children_of(spec, fetcher_image="example.com/tfserving-operator:2", running={"default": running})
+    assert child(upgraded, "Deployment") == first
+
+
+def test_a_changed_spec_takes_the_new_fetcher_image() -> None:
+    running = RunningPool(OPERATOR_IMAGE, "another-template")
+    template = template_of(CASES["minimal"], fetcher_image="new:2", running={"default": running})
+    assert template["spec"]["initContainers"][0]["image"] == "new:2"
+
+
+@pytest.mark.parametrize(
+    ("overlay", "problem"),
+    [
+        ({"restartPolicy": "Never"}, "restartPolicy belongs to the operator"),
+        ({"containers": [{"name": "server", "command": ["sh"]}]}, "containers[server].command belongs"),
+        ({"containers": [{"image": "x"}]}, "must be a list of objects that each have a name"),
+        ({"initContainers": [{"name": "fetch-m"}]}, "initContainers[fetch-m] is made by the operator"),
+        ({"volumes": [{"name": "models-config"}]}, "volumes[models-config] is made by the operator"),
+    ],
+)
+def test_a_pod_template_that_breaks_what_we_own_is_refused(overlay: dict[str, Any], problem: str) -> None:
+    pools = [{"name": "default", "podTemplate": {"spec": overlay}}]
+    spec = ServedModelSpec.model_validate(CASES["minimal"] | {"pools": pools})
+    assert [problem in text for text in spec_problems(spec)] == [True]
+
+
+def test_names_too_long_for_a_service_are_named() -> None:
+    spec = ServedModelSpec.model_validate(CASES["minimal"] | {"pools": [{"name": "p" * 20}]})
+    metadata = METADATA.model_copy(update={"name": "m" * 40})
+    assert ["p-headless' would need a DNS label" in text for text in name_problems(metadata, spec)] == [True]
+
+
+pools = st.lists(
+    st.builds(
+        lambda fixed, low, extra: (
+            {"fixed": fixed} if fixed is not None else {"min": low, "max": None if extra is None else low + extra}
+        ),
+        st.none() | st.integers(0, 20),
+        st.integers(0, 20),
+        st.none() | st.integers(0, 20),
+    ),
+    min_size=1,
+    max_size=8,
+).map(
+    lambda replicas: [
+        Pool.model_validate({"name": f"p{index}", "replicas": {k: v for k, v in r.items() if v is not None}})
+        for index, r in enumerate(replicas)
+    ]
+)
+
+
+@given(total=st.integers(0, 200), pools=pools)
+def test_shared_replicas_keep_every_bound_and_reach_the_total_where_they_can(total: int, pools: list[Pool]) -> None:
+    shares = share_replicas(total, pools)
+    scaled = [pool for pool in pools if pool.replicas.fixed is None]
+    for pool in pools:
+        bounds = pool.replicas
+        if bounds.fixed is not None:
+            assert shares[pool.name] == bounds.fixed
+        else:
+            assert shares[pool.name] >= (bounds.min or 0)
+            assert bounds.max is None or shares[pool.name] <= bounds.max
+    reached = sum(shares[pool.name] for pool in scaled)
+    lowest = sum(pool.replicas.min or 0 for pool in scaled)
+    unbounded = any(pool.replicas.max is None for pool in scaled)
+    highest = None if unbounded else sum(pool.replicas.max or 0 for pool in scaled)
+    if scaled:
+        assert reached == max(lowest, total if highest is None else min(total, highest))
+
+
+@given(total=st.integers(0, 200), pools=pools)
+def test_one_more_replica_never_takes_one_from_a_pool(total: int, pools: list[Pool]) -> None:
+    fewer, more = share_replicas(total, pools), share_replicas(total + 1, pools)
+    assert all(more[name] >= fewer[name] for name in fewer)
