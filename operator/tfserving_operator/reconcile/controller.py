@@ -11,7 +11,7 @@ from datetime import datetime
 from tfserving_operator.api.conditions import ConditionStatus, ConditionType, Reason
 from tfserving_operator.api.refs import ModelKey, ObjectRef
 from tfserving_operator.api.servedmodel import API_VERSION, KIND, ServedModel, ServedModelStatus
-from tfserving_operator.clients.errors import ClientError, Conflict, Rejected
+from tfserving_operator.clients.errors import ClientError, Rejected
 from tfserving_operator.reconcile.model_statuses import ModelStatuses
 from tfserving_operator.reconcile.observed import (
     InvalidServedModel,
@@ -196,8 +196,9 @@ class Controller:
                     return conflict(ref, taken)
                 live = taken
             applied = await self._kube.apply(manifest)
-        except (Rejected, Conflict) as error:
-            return Refusal(ref, Reason.CHILD_REJECTED, f"{ref.kind} {ref.name} was refused: {error}")
+        except Rejected as error:
+            reason = Reason.QUOTA_EXCEEDED if "exceeded quota" in str(error) else Reason.CHILD_REJECTED
+            return Refusal(ref, reason, f"{ref.kind} {ref.name} was refused: {error}")
         self._cache.observe_write(applied)
         if live is None or live["metadata"].get("resourceVersion") != applied["metadata"].get("resourceVersion"):
             verb = "Created" if live is None else "Updated"

@@ -38,6 +38,8 @@ class Reload:
 
     pod: PodView
     config_text: str
+    is_change: bool
+    """False for the first config that this process of the operator gives a server: most likely what it has."""
 
 
 @dataclass(frozen=True)
@@ -178,7 +180,7 @@ def _reloads(observed: Observed) -> list[Reload]:
             text = config_for(model.spec, statuses)
             loaded = observed.loaded_configs.get(pod.incarnation)
             if loaded is None or loaded.text != text:
-                reloads.append(Reload(pod, text))
+                reloads.append(Reload(pod, text, is_change=loaded is not None))
     return reloads
 
 

@@ -192,10 +192,10 @@ def _progressing(observed: Observed, plan: Plan, pools: Sequence[PoolState], deg
     if observed.model.spec.paused:
         return Verdict(False, Reason.PAUSED_BY_USER, "spec.paused is true: nothing is changed")
     if not unfinished:
-        if plan.reloads:
-            return Verdict(
-                True, Reason.RELOADING_CONFIG, f"{len(plan.reloads)} replicas are told new versions or labels"
-            )
+        reloading = [reload for reload in plan.reloads if reload.is_change]
+        if reloading:
+            message = f"{len(reloading)} replicas are told new versions or labels"
+            return Verdict(True, Reason.RELOADING_CONFIG, message)
         return Verdict(False, Reason.UP_TO_DATE, "every pool runs what the spec says")
     if degraded.is_true:
         return Verdict(False, degraded.reason, f"waiting for a problem to be solved: {degraded.message}")

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from tests.resources.cases import METADATA, spec_of
+from tfserving_operator.reconcile.drift import changed_paths, is_up_to_date
+from tfserving_operator.resources.desired import DesiredInputs, build_children
+
+DEPLOYMENT = next(
+    child
+    for child in build_children(
+        METADATA, spec_of("gpu_with_cpu_overflow"), DesiredInputs("i", {"gpu": 1, "cpu": 1}, {})
+    )
+    if child["kind"] == "Deployment"
+)
+
+
+def test_what_was_applied_is_up_to_date_with_the_defaults_of_the_api_server() -> None:
+    live = copy.deepcopy(DEPLOYMENT)
+    pod_spec = live["spec"]["template"]["spec"]
+    pod_spec["restartPolicy"] = "Always"
+    pod_spec["containers"][0]["resources"]["limits"]["cpu"] = 8
+    pod_spec["containers"][0]["imagePullPolicy"] = "IfNotPresent"
+    pod_spec["volumes"][1]["configMap"]["defaultMode"] = 420
+    live["metadata"]["annotations"]["deployment.kubernetes.io/revision"] = "1"
+    assert is_up_to_date(live, DEPLOYMENT)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("spec.replicas", 7),
+        ("metadata.ownerReferences", []),
+        ("metadata.labels", {}),
+        ("spec.template.spec.containers", []),
+        ("spec.template.spec.securityContext.runAsNonRoot", False),
+    ],
+)
+def test_a_change_by_hand_is_seen(path: str, value: Any) -> None:
+    live = copy.deepcopy(DEPLOYMENT)
+    *parents, last = path.split(".")
+    target = live
+    for part in parents:
+        target = target[part]
+    target[last] = value
+    assert not is_up_to_date(live, DEPLOYMENT)
+
+
+@pytest.mark.parametrize(
+    ("live", "desired", "same"),
+    [("1", "1000m", True), (1, "1", True), ("1Gi", "1024Mi", True), ("2", "1000m", False), ("1Gi", "1G", False)],
+)
+def test_quantities_are_compared_as_numbers(live: Any, desired: Any, same: bool) -> None:
+    assert (changed_paths({"limits": {"cpu": live}}, {"limits": {"cpu": desired}}) == []) is same
