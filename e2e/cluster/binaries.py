@@ -1,0 +1,159 @@
+"""The programs of a cluster, built from the versions that ``go/<part>/go.mod`` pins.
+
+Built once for each content of those files and each version of Go, into the user's cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from e2e.cluster.errors import BuildFailed
+from e2e.cluster.locks import exclusive
+from e2e.cluster.paths import binaries_root
+from e2e.cluster.progress import Progress, log_progress
+from e2e.cluster.toolchain import find_go, go_version, wanted_go_version
+
+GO_MODULES = Path(__file__).parent / "go"
+
+
+@dataclass(frozen=True)
+class Part:
+    """Programs that are built together from one go.mod file."""
+
+    name: str
+    module: str
+    stamps: tuple[str, ...] = ()
+    """Settings for the linker (-X), with ``{version}``, ``{major}`` and ``{minor}`` of ``module``."""
+    renames: Mapping[str, str] = field(default_factory=dict)
+    """What Go names the program, which is the last word of its import path → what it should be called."""
+
+    @property
+    def source(self) -> Path:
+        """The directory of go.mod and go.sum."""
+        return GO_MODULES / self.name
+
+    @property
+    def go_mod(self) -> str:
+        """The text of go.mod."""
+        return (self.source / "go.mod").read_text()
+
+    @property
+    def version(self) -> str:
+        """The version of ``module`` that go.mod pins, as "v1.2.3"."""
+        pinned = re.search(rf"^(?:require|\s)\s*{re.escape(self.module)} (v\S+)", self.go_mod, re.MULTILINE)
+        if pinned is None:
+            raise BuildFailed(f"{self.source / 'go.mod'} does not require {self.module}")
+        return pinned[1]
+
+    @property
+    def linker_flags(self) -> str:
+        """What the linker is told: no symbols, and the version to report."""
+        major, minor = self.version.removeprefix("v").split(".")[:2]
+        stamps = [stamp.format(version=self.version, major=major, minor=minor) for stamp in self.stamps]
+        return " ".join(["-s -w", *(f"-X {stamp}" for stamp in stamps)])
+
+
+PARTS: Mapping[str, Part] = {
+    part.name: part
+    for part in (
+        Part("etcd", "go.etcd.io/etcd/server/v3", renames={"server": "etcd"}),
+        Part(
+            "kubernetes",
+            "k8s.io/kubernetes",
+            stamps=(
+                "k8s.io/component-base/version.gitVersion={version}",
+                "k8s.io/component-base/version.gitMajor={major}",
+                "k8s.io/component-base/version.gitMinor={minor}",
+            ),
+        ),
+        Part("crane", "github.com/google/go-containerregistry"),
+        Part(
+            "containerd",
+            "github.com/containerd/containerd/v2",
+            stamps=("github.com/containerd/containerd/v2/version.Version={version}",),
+        ),
+        Part("helm", "helm.sh/helm/v3", stamps=("helm.sh/helm/v3/internal/version.version={version}",)),
+        Part("coredns", "github.com/coredns/coredns"),
+    )
+}
+CONTROL_PLANE_PARTS = ("etcd", "kubernetes", "helm")
+NODE_PARTS = ("crane", "containerd", "coredns")
+
+
+@dataclass(frozen=True)
+class Binaries:
+    """Where the built programs lie."""
+
+    directories: Mapping[str, Path]
+
+    def __getattr__(self, part: str) -> Path:
+        """Return the directory of the programs of ``part``."""
+        try:
+            return self.directories[part]
+        except KeyError:
+            raise AttributeError(f"{part} was not built") from None
+
+
+def build(parts: Iterable[str], *, progress: Progress = log_progress) -> Binaries:
+    """Return the programs of ``parts``, building what the cache does not hold."""
+    chosen = [PARTS[name] for name in parts]
+    go = find_go(wanted=max(wanted_go_version(part.go_mod) for part in chosen), progress=progress)
+    version = ".".join(map(str, go_version(go)))
+    return Binaries({part.name: _cached(part, go, version, progress) for part in chosen})
+
+
+def content_key(part: Part, go: str) -> str:
+    """Return what a build depends on, as a short name."""
+    digest = hashlib.sha256()
+    for text in (part.go_mod, (part.source / "go.sum").read_text(), part.linker_flags, go):
+        digest.update(hashlib.sha256(text.encode()).digest())
+    return digest.hexdigest()[:16]
+
+
+def _cached(part: Part, go: Path, go_number: str, progress: Progress) -> Path:
+    wanted = binaries_root() / f"{part.name}-{content_key(part, go_number)}"
+    if not wanted.exists():
+        with exclusive(binaries_root() / f"{part.name}.lock"):
+            if not wanted.exists():
+                _build(part, go, wanted, progress)
+    return wanted
+
+
+def _build(part: Part, go: Path, wanted: Path, progress: Progress) -> None:
+    with tempfile.TemporaryDirectory(dir=wanted.parent, prefix=f".{part.name}-") as scratch:
+        _go_install(part, go, Path(scratch), progress)
+        for built, name in part.renames.items():
+            Path(scratch, built).rename(Path(scratch, name))
+        finished = shutil.copytree(scratch, f"{wanted}.new", dirs_exist_ok=True, copy_function=shutil.move)
+        Path(finished).rename(wanted)
+
+
+def _go_install(part: Part, go: Path, destination: Path, progress: Progress) -> None:
+    label = f"building {part.name} {part.version}"
+    progress(label)
+    command = [str(go), "install", "-v", "-trimpath", "-ldflags", part.linker_flags, "tool"]
+    env = {
+        **os.environ,
+        "GOBIN": str(destination),
+        "CGO_ENABLED": "0",
+        "GOTOOLCHAIN": "local",
+        "GOWORK": "off",
+    }
+    said: list[str] = []
+    with subprocess.Popen(  # noqa: S603
+        ["nice", *command], cwd=part.source, env=env, stderr=subprocess.PIPE, text=True
+    ) as compiler:
+        assert compiler.stderr is not None
+        for count, line in enumerate(compiler.stderr, start=1):
+            said.append(line)
+            progress(f"{label}: {count} packages, now {line.strip().removeprefix('go: ')}")
+    if compiler.returncode != 0:
+        raise BuildFailed(f"{label} failed:\n{''.join(said[-30:])}")

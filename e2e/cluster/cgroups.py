@@ -1,0 +1,75 @@
+"""Control groups for the pods of a cluster, on cgroup v1, v2 and the mixed layout."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from pathlib import Path
+
+_MOUNT = Path("/sys/fs/cgroup")
+_OURS = "embedded-cluster"
+
+
+def is_unified() -> bool:
+    """Tell whether this machine uses cgroup v2 alone."""
+    return (_MOUNT / "cgroup.controllers").exists()
+
+
+def create(name: str) -> str:
+    """Make the control group ``name`` in every hierarchy; return its path as a kubelet wants it (cgroupRoot)."""
+    for hierarchy in _hierarchies():
+        directory = hierarchy / _OURS / name
+        directory.mkdir(parents=True, exist_ok=True)
+        if (directory / "cpuset.cpus").exists() and not is_unified():
+            _inherit_cpuset(directory)
+        if is_unified():
+            _delegate(hierarchy, directory)
+    return f"/{_OURS}/{name}"
+
+
+def remove(name: str) -> None:
+    """Remove the control group ``name`` and all below it, killing what still runs in them."""
+    deadline = time.monotonic() + 10
+    trees = [hierarchy / _OURS / name for hierarchy in _hierarchies()]
+    while any(tree.exists() for tree in trees):
+        for tree in trees:
+            _remove_tree(tree)
+        if time.monotonic() > deadline:
+            return
+        time.sleep(0.02)
+    for hierarchy in _hierarchies():
+        with contextlib.suppress(OSError):  # another cluster still uses it
+            (hierarchy / _OURS).rmdir()
+
+
+def _hierarchies() -> list[Path]:
+    if is_unified():
+        return [_MOUNT]
+    # Names such as "cpu" are often links to "cpu,cpuacct"; the unified tree of a mixed layout counts too.
+    return [path for path in _MOUNT.iterdir() if path.is_dir() and not path.is_symlink()]
+
+
+def _inherit_cpuset(directory: Path) -> None:
+    """A new v1 cpuset may run nowhere until it is told where."""
+    for file in ("cpuset.cpus", "cpuset.mems"):
+        for level in (directory.parent, directory):
+            if not (level / file).read_text().strip():
+                (level / file).write_text((level.parent / file).read_text())
+
+
+def _delegate(hierarchy: Path, directory: Path) -> None:
+    for level in (hierarchy, directory.parent, directory):
+        for controller in (level / "cgroup.controllers").read_text().split():
+            with contextlib.suppress(OSError):  # some controllers refuse when processes sit at this level
+                (level / "cgroup.subtree_control").write_text(f"+{controller}")
+
+
+def _remove_tree(tree: Path) -> None:
+    for path, _, _ in os.walk(tree, topdown=False):
+        with contextlib.suppress(OSError):
+            for pid in Path(path, "cgroup.procs").read_text().split():
+                os.kill(int(pid), signal.SIGKILL)
+        with contextlib.suppress(OSError):
+            os.rmdir(path)

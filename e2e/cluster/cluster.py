@@ -1,0 +1,220 @@
+"""The embedded cluster: start, use, stop."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from e2e.cluster import binaries, cgroups, network, runs
+from e2e.cluster.audit import AuditEvent, read_audit_log
+from e2e.cluster.commands import run
+from e2e.cluster.control_plane import ControlPlane
+from e2e.cluster.netns import network_namespace
+from e2e.cluster.options import ClusterOptions
+from e2e.cluster.progress import Progress, log_progress
+from e2e.cluster.runs import RunRecord
+from e2e.cluster.sandbox import Sandbox, SandboxSetup
+
+
+class Cluster:
+    """A running Kubernetes; make one with ``start``, or find one that is up with ``attach``."""
+
+    def __init__(self, run: runs.Run | None, control_plane: ControlPlane, record: RunRecord) -> None:
+        """Use ``start`` or ``attach`` instead."""
+        self._run = run
+        self._control_plane = control_plane
+        self._record = record
+
+    @classmethod
+    def start(cls, options: ClusterOptions, *, progress: Progress = log_progress) -> Self:
+        """Start a cluster and wait until it can be used; what it needs is built or installed first."""
+        built = binaries.build(binaries.CONTROL_PLANE_PARTS, progress=progress)
+        claimed = runs.claim(options.name)
+        try:
+            return cls._start(options, claimed, built, progress)
+        except BaseException:
+            _kill_started(claimed)
+            claimed.give_up()
+            raise
+
+    @classmethod
+    def attach(cls, name: str) -> Self:
+        """Return the cluster that is up under ``name``; raise NotRunning if there is none."""
+        directory, record = runs.find(name)
+        built = binaries.build(binaries.CONTROL_PLANE_PARTS)
+        control_plane = ControlPlane(
+            directory=directory,
+            sandbox=Sandbox(record.init_pid),
+            link=record.link,
+            binaries=built,
+            unreachable_toleration_seconds=record.unreachable_toleration_seconds,
+        )
+        return cls(None, control_plane, record)
+
+    @property
+    def name(self) -> str:
+        """The cluster's name."""
+        return self._record.name
+
+    @property
+    def directory(self) -> Path:
+        """Where the cluster keeps its files while it runs."""
+        return self._control_plane.directory
+
+    @property
+    def kubeconfig(self) -> Path:
+        """A kubeconfig with all rights that works from the host's own network."""
+        return self._control_plane.admin_kubeconfig
+
+    @property
+    def host_address(self) -> str:
+        """The address under which pods and programs inside reach servers on the host."""
+        return self._record.link.host_address
+
+    def kubectl(
+        self, *arguments: str | Path, input: str | None = None, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        """Run kubectl with all rights; raise CommandFailed when it fails and ``check``."""
+        return run([self._program("kubernetes", "kubectl"), *arguments], stdin=input, env=self.env(), check=check)
+
+    def helm(
+        self, *arguments: str | Path, input: str | None = None, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        """Run Helm with all rights; raise CommandFailed when it fails and ``check``."""
+        return run([self._program("helm", "helm"), *arguments], stdin=input, env=self.env(), check=check)
+
+    def env(self) -> dict[str, str]:
+        """Return this process's environment with KUBECONFIG pointing here, and proxies out of the way."""
+        kept = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
+        return {**kept, "KUBECONFIG": str(self.kubeconfig)}
+
+    def kubeconfig_as(self, user: str, groups: Sequence[str] = (), *, inside: bool = False) -> str:
+        """Return a kubeconfig that makes its holder ``user`` in ``groups``, as RBAC sees it."""
+        return self._control_plane.kubeconfig(user, groups, inside=inside)
+
+    def network(self) -> AbstractContextManager[None]:
+        """Let sockets that the calling thread opens live in the cluster's network (pod and service addresses)."""
+        return network_namespace(self._control_plane.sandbox.init_pid)
+
+    def popen(self, command: Sequence[str | Path], **options: Any) -> subprocess.Popen[Any]:
+        """Start a process inside the cluster's network; ``options`` are those of subprocess.Popen.
+
+        Its pid is one of the host's, so it can be signalled as usual. It does not end with the cluster.
+        """
+        inside = self._control_plane.sandbox.command(command, pid=False)
+        return subprocess.Popen(inside, **options)  # noqa: S603
+
+    def audit_events(
+        self,
+        *,
+        user: str | None = None,
+        verb: str | None = None,
+        resource: str | None = None,
+        since: datetime | None = None,
+    ) -> list[AuditEvent]:
+        """Return the requests that the apiserver answered and that match everything given, oldest first."""
+        path = self._control_plane.audit_log
+        return read_audit_log(path, user=user, verb=verb, resource=resource, since=since)
+
+    def logs(self, program: str) -> str:
+        """Return what a part of the cluster printed; see ``programs`` for their names."""
+        return self._control_plane.programs.log(program)
+
+    def programs(self) -> list[str]:
+        """Return the names of the cluster's parts that ``logs`` takes."""
+        return self._control_plane.programs.names()
+
+    def stop_apiserver(self) -> None:
+        """Stop the apiserver, as in an upgrade or a crash of the control plane."""
+        self._control_plane.stop_apiserver()
+
+    def start_apiserver(self) -> None:
+        """Start the apiserver again and wait until it is ready."""
+        self._control_plane.start_apiserver()
+
+    def stop(self) -> None:
+        """Kill everything at once and remove every trace; does nothing when it has been stopped."""
+        self._control_plane.sandbox.kill()
+        if self._run is not None:
+            self._control_plane.programs.forget()
+            self._run.give_up()
+            self._run = None
+        else:
+            runs.remove_dead(self.name)
+
+    def __enter__(self) -> Self:
+        """Return the cluster, which is stopped on leaving."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Stop the cluster."""
+        self.stop()
+
+    @classmethod
+    def _start(
+        cls, options: ClusterOptions, run: runs.Run, built: binaries.Binaries, progress: Progress
+    ) -> Self:
+        progress("making the cluster's network")
+        sandbox = _make_sandbox(options, run)
+        (run.directory / "init.pid").write_text(str(sandbox.init_pid))
+        control_plane = ControlPlane(
+            directory=run.directory,
+            sandbox=sandbox,
+            link=network.build_hub(sandbox),
+            binaries=built,
+            unreachable_toleration_seconds=options.unreachable_toleration_seconds,
+        )
+        control_plane.start(crds=options.crds, progress=progress)
+        record = RunRecord(
+            name=options.name,
+            init_pid=sandbox.init_pid,
+            link=control_plane.link,
+            unreachable_toleration_seconds=options.unreachable_toleration_seconds,
+        )
+        cluster = cls(run, control_plane, record)
+        run.publish(record)
+        return cluster
+
+    def _program(self, part: str, program: str) -> Path:
+        return self._control_plane.binaries.directories[part] / program
+
+
+def _make_sandbox(options: ClusterOptions, run: runs.Run) -> Sandbox:
+    """Make the sandbox that holds all of the cluster, tied to this process unless it is detached."""
+    resolver = run.directory / "resolv.conf"
+    search = "default.svc.cluster.local svc.cluster.local cluster.local"
+    resolver.write_text(f"nameserver {network.HUB_ADDRESS}\nsearch {search}\noptions ndots:5\n")
+    host_resolver = Path("/etc/resolv.conf").resolve()
+    setup = SandboxSetup(
+        binds=[(resolver, host_resolver)] if host_resolver.exists() else [],
+        sysctls={"net/ipv4/ip_forward": "1"},
+    )
+    log = run.directory / "sandbox.log"
+    if options.detached:
+        return Sandbox.create(setup, log=log, held_descriptors=[run.lock_descriptor])
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    try:
+        return Sandbox.create(
+            setup, log=log, owner_descriptor=reader, held_descriptors=[run.lock_descriptor]
+        )
+    finally:
+        os.close(reader)
+        _owner_pipes.append(writer)
+
+
+def _kill_started(run: runs.Run) -> None:
+    init_pid = run.directory / "init.pid"
+    if init_pid.exists():
+        Sandbox(int(init_pid.read_text())).kill()
+
+
+# Kept open for as long as this process lives: the kernel closes them when it ends, however it ends.
+_owner_pipes: list[int] = []

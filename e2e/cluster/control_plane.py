@@ -1,0 +1,232 @@
+"""etcd, kube-apiserver, kube-controller-manager and kube-scheduler."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from e2e.cluster import network
+from e2e.cluster.binaries import Binaries
+from e2e.cluster.certificates import Authority, KeyPair, service_account_keys
+from e2e.cluster.commands import run
+from e2e.cluster.network import HostLink
+from e2e.cluster.programs import Program, Programs, wait_until
+from e2e.cluster.progress import Progress
+from e2e.cluster.sandbox import Sandbox
+
+_PORT = 6443
+_SERVER_NAMES = ("kubernetes", "kubernetes.default", "kubernetes.default.svc",
+                 "kubernetes.default.svc.cluster.local", "localhost")  # fmt: skip
+_AUDIT_POLICY = """\
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+  - level: Metadata
+"""
+
+
+@dataclass(frozen=True)
+class ControlPlane:
+    """The control plane of one cluster, whose files lie in ``directory``."""
+
+    directory: Path
+    sandbox: Sandbox
+    link: HostLink
+    binaries: Binaries
+    unreachable_toleration_seconds: int
+
+    @property
+    def server(self) -> str:
+        """The apiserver's URL, as the host reaches it."""
+        return f"https://{self.link.address}:{_PORT}"
+
+    @property
+    def server_inside(self) -> str:
+        """The apiserver's URL, as everything in the cluster's network reaches it."""
+        return f"https://{network.HUB_ADDRESS}:{_PORT}"
+
+    @property
+    def admin_kubeconfig(self) -> Path:
+        """A kubeconfig with all rights, for the host."""
+        return self.directory / "admin.kubeconfig"
+
+    @property
+    def audit_log(self) -> Path:
+        """Where the apiserver writes who asked what."""
+        return self.directory / "audit.log"
+
+    @property
+    def programs(self) -> Programs:
+        """The programs of the control plane and what runs beside it."""
+        return Programs(self.directory / "programs", self.sandbox)
+
+    @property
+    def authority(self) -> Authority:
+        """The authority that signs for this cluster."""
+        pki = self.directory / "pki"
+        return Authority(KeyPair((pki / "ca.crt").read_bytes(), (pki / "ca.key").read_bytes()))
+
+    def start(self, *, crds: Sequence[Path], progress: Progress) -> None:
+        """Start all parts and wait for them; ``crds`` are there before the controllers look for them.
+
+        A CRD made later is garbage-collected properly only after the controller manager's next discovery.
+        """
+        progress("making certificates")
+        self._write_pki()
+        progress("starting etcd and the apiserver")
+        self._start_etcd()
+        self.start_apiserver()
+        if crds:
+            progress("installing custom resource definitions")
+            self._install(crds)
+        progress("starting the controller manager and the scheduler")
+        started = [self._start_controller_manager(), self._start_scheduler()]
+        account = "/api/v1/namespaces/default/serviceaccounts/default"
+        wait_until(lambda: self._answers(account), what="the default ServiceAccount", programs=started)
+
+    def start_apiserver(self) -> None:
+        """Start the apiserver and wait until it is ready."""
+        programs = [self._start_apiserver()]
+        wait_until(lambda: self._answers("/readyz"), what="the apiserver's readiness", programs=programs)
+
+    def stop_apiserver(self, *, grace_seconds: float = 3) -> None:
+        """Stop the apiserver; it is killed when open watches keep it draining longer than ``grace_seconds``."""
+        self.programs.get("kube-apiserver").terminate(grace_seconds=grace_seconds)
+
+    def kubeconfig(self, user: str, groups: Sequence[str] = (), *, inside: bool = False) -> str:
+        """Return a kubeconfig for any identity, with the address for the host or for ``inside``."""
+        return self.authority.kubeconfig(self.server_inside if inside else self.server, user, groups)
+
+    def write_kubeconfig(self, user: str, groups: Sequence[str] = ()) -> Path:
+        """Write a kubeconfig for a program inside and return its path."""
+        path = self.directory / f"{user.replace(':', '-')}.kubeconfig"
+        path.touch(mode=0o600)
+        path.write_text(self.kubeconfig(user, groups, inside=True))
+        return path
+
+    def _write_pki(self) -> None:
+        pki = self.directory / "pki"
+        pki.mkdir(mode=0o700)
+        authority = Authority.create()
+        authority.pair.write(pki, "ca")
+        addresses = [network.HUB_ADDRESS, network.APISERVER_SERVICE_ADDRESS, self.link.address, "127.0.0.1"]
+        authority.sign_server(_SERVER_NAMES, addresses).write(pki, "apiserver")
+        authority.sign_client("kube-apiserver-kubelet-client", ["system:masters"]).write(pki, "kubelet-client")
+        authority.sign_client("front-proxy-client").write(pki, "front-proxy")
+        service_account_keys().write(pki, "service-account")
+        self.admin_kubeconfig.touch(mode=0o600)
+        self.admin_kubeconfig.write_text(self.kubeconfig("admin", ["system:masters"]))
+        authority.sign_client("admin", ["system:masters"]).write(pki, "admin")
+        (self.directory / "audit-policy.yaml").write_text(_AUDIT_POLICY)
+
+    def _start_etcd(self) -> Program:
+        client, peer = "http://127.0.0.1:2379", "http://127.0.0.1:2380"
+        return self.programs.start(
+            "etcd",
+            [
+                self.binaries.etcd / "etcd",
+                f"--data-dir={self.directory / 'etcd'}",
+                f"--listen-client-urls={client}",
+                f"--advertise-client-urls={client}",
+                f"--listen-peer-urls={peer}",
+                f"--initial-advertise-peer-urls={peer}",
+                f"--initial-cluster=default={peer}",
+                "--unsafe-no-fsync",  # nobody needs this data after a power cut
+                "--log-level=warn",
+            ],
+        )
+
+    def _start_apiserver(self) -> Program:
+        pki = self.directory / "pki"
+        return self.programs.start(
+            "kube-apiserver",
+            [
+                self.binaries.kubernetes / "kube-apiserver",
+                "--etcd-servers=http://127.0.0.1:2379",
+                f"--secure-port={_PORT}",
+                f"--advertise-address={network.HUB_ADDRESS}",
+                f"--tls-cert-file={pki / 'apiserver.crt'}",
+                f"--tls-private-key-file={pki / 'apiserver.key'}",
+                f"--client-ca-file={pki / 'ca.crt'}",
+                "--authorization-mode=Node,RBAC",
+                "--enable-admission-plugins=NodeRestriction",
+                f"--service-cluster-ip-range={network.SERVICE_CIDR}",
+                "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
+                f"--service-account-key-file={pki / 'service-account.crt'}",
+                f"--service-account-signing-key-file={pki / 'service-account.key'}",
+                # By name, it would ask a DNS that knows no nodes.
+                "--kubelet-preferred-address-types=InternalIP",
+                f"--kubelet-client-certificate={pki / 'kubelet-client.crt'}",
+                f"--kubelet-client-key={pki / 'kubelet-client.key'}",
+                "--allow-privileged",
+                f"--requestheader-client-ca-file={pki / 'ca.crt'}",
+                "--requestheader-allowed-names=front-proxy-client",
+                "--requestheader-username-headers=X-Remote-User",
+                "--requestheader-group-headers=X-Remote-Group",
+                "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+                f"--proxy-client-cert-file={pki / 'front-proxy.crt'}",
+                f"--proxy-client-key-file={pki / 'front-proxy.key'}",
+                f"--audit-policy-file={self.directory / 'audit-policy.yaml'}",
+                f"--audit-log-path={self.audit_log}",
+                f"--default-not-ready-toleration-seconds={self.unreachable_toleration_seconds}",
+                f"--default-unreachable-toleration-seconds={self.unreachable_toleration_seconds}",
+            ],
+        )
+
+    def _start_controller_manager(self) -> Program:
+        pki = self.directory / "pki"
+        kubeconfig = self.write_kubeconfig("system:kube-controller-manager")
+        return self.programs.start(
+            "kube-controller-manager",
+            [
+                self.binaries.kubernetes / "kube-controller-manager",
+                f"--kubeconfig={kubeconfig}",
+                f"--authentication-kubeconfig={kubeconfig}",
+                f"--authorization-kubeconfig={kubeconfig}",
+                "--leader-elect=false",
+                "--use-service-account-credentials",
+                # Its default of 20 requests a second would spend 4 s on fetching these credentials.
+                "--kube-api-qps=300",
+                "--kube-api-burst=500",
+                f"--service-account-private-key-file={pki / 'service-account.key'}",
+                f"--root-ca-file={pki / 'ca.crt'}",
+                f"--cluster-signing-cert-file={pki / 'ca.crt'}",
+                f"--cluster-signing-key-file={pki / 'ca.key'}",
+                # A tenth of the defaults, so that tests of lost nodes take seconds.
+                "--node-monitor-grace-period=8s",
+                "--node-monitor-period=1s",
+            ],
+        )
+
+    def _start_scheduler(self) -> Program:
+        kubeconfig = self.write_kubeconfig("system:kube-scheduler")
+        return self.programs.start(
+            "kube-scheduler",
+            [
+                self.binaries.kubernetes / "kube-scheduler",
+                f"--kubeconfig={kubeconfig}",
+                f"--authentication-kubeconfig={kubeconfig}",
+                f"--authorization-kubeconfig={kubeconfig}",
+                "--leader-elect=false",
+            ],
+        )
+
+    def _install(self, crds: Sequence[Path]) -> None:
+        kubectl = [self.binaries.kubernetes / "kubectl", f"--kubeconfig={self.admin_kubeconfig}"]
+        files = [f"--filename={path}" for path in crds]
+        run([*kubectl, "apply", "--server-side", *files])
+        run([*kubectl, "wait", "--for=condition=Established", "--timeout=30s", *files])
+
+    def _answers(self, path: str) -> bool:
+        pki = self.directory / "pki"
+        trust = ssl.create_default_context(cafile=str(pki / "ca.crt"))
+        trust.load_cert_chain(pki / "admin.crt", pki / "admin.key")
+        try:
+            return httpx.get(self.server + path, verify=trust, trust_env=False, timeout=5).is_success
+        except httpx.TransportError:
+            return False

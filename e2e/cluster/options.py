@@ -1,0 +1,26 @@
+"""What a cluster should be like."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class ClusterOptions(BaseModel):
+    """What to start; the defaults give a control plane without nodes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(default_factory=lambda: f"run-{secrets.token_hex(4)}")
+    """Names the cluster for other processes; unique among those that run on the machine."""
+    nodes: int = Field(default=0, ge=0, le=100)
+    gpus_per_node: int = Field(default=0, ge=0)
+    prometheus: bool = False
+    crds: tuple[Path, ...] = ()
+    """Files or directories with custom resource definitions, installed before the controllers start."""
+    detached: bool = False
+    """Whether the cluster stays up when this process ends; it then runs until somebody stops it by name."""
+    unreachable_toleration_seconds: int = Field(default=300, ge=0)
+    """How long pods stay on a node that is not ready or unreachable, unless they say so themselves."""

