@@ -59,9 +59,8 @@ class ModelSource(ApiModel):
                 fieldPath=".uri",
             ),
             cel(
-                "self.uri.startsWith('http') || self.uri.startsWith('file:///') "
-                "|| self.uri.matches('^[a-z0-9]+://[^/]')",
-                "the uri lacks the bucket, claim or registry after ://, for example s3://bucket/models/mnist",
+                "!self.uri.matches('^(s3|gs|oci):///')",
+                "the uri lacks the bucket or registry after ://, for example s3://bucket/models/mnist",
                 fieldPath=".uri",
             ),
             cel(
@@ -97,12 +96,16 @@ class ModelSource(ApiModel):
         description="Credentials for s3, gs and http(s). Left out: the pod's service account "
         "(workload identity), else anonymous.",
     )
-    size_limit: Annotated[str, Field(max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?(Ki|Mi|Gi|Ti|k|M|G|T)?$")] | None = (
-        Field(
-            default=None,
-            description="Upper bound of the volume that fetched models are kept in, for example 20Gi. "
-            "Left out: what the node has.",
-        )
+    size_limit: Annotated[str, Field(max_length=32)] | None = Field(
+        default=None,
+        description="Upper bound of the volume that fetched models are kept in, for example 20Gi. "
+        "Left out: what the node has.",
+        json_schema_extra=validations(
+            cel(
+                "isQuantity(self) && quantity(self).isGreaterThan(quantity('0'))",
+                "write a quantity, for example 500Mi or 20Gi",
+            )
+        ),
     )
 
     @property

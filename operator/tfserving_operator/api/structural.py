@@ -33,6 +33,9 @@ def _structural(schema: Schema, definitions: dict[str, Schema]) -> Schema:
         result["enum"] = [merged["const"]]
     if "description" in result:
         result["description"] = " ".join(inspect.cleandoc(result["description"]).split())
+    if result.get("x-kubernetes-int-or-string"):
+        # It says the same as "anyOf", which would double every error message.
+        result.pop("anyOf", None)
     _convert_children(merged, result, definitions)
     _convert_default(result)
     _convert_number(result)
