@@ -1,0 +1,61 @@
+"""Whether what is to be fetched fits the volume, said in units people read."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tfserving_operator.fetch.errors import FetchError
+from tfserving_operator.fetch.termination import FetchReason
+
+_UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def human_size(size_bytes: int) -> str:
+    """Return ``size_bytes`` as people write it: ``999 B``, ``1.5 KiB``, ``12.4 GiB``."""
+    size = float(size_bytes)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
+def require_free_space(directory: Path, needed_bytes: int, *, what: str) -> None:
+    """Raise ``InsufficientDiskSpace`` unless ``needed_bytes`` are free on the volume of ``directory``."""
+    volume = os.statvfs(directory)
+    free_bytes = volume.f_bavail * volume.f_frsize
+    if needed_bytes <= free_bytes:
+        return
+    total_bytes = volume.f_blocks * volume.f_frsize
+    raise FetchError(
+        FetchReason.InsufficientDiskSpace,
+        f"{what} needs {human_size(needed_bytes)} but the volume at {directory} has {human_size(free_bytes)} free "
+        f"of {human_size(total_bytes)}. Give the models' volume more room or fetch fewer versions.",
+    )
+
+
+@contextmanager
+def translated_disk_errors(directory: Path, *, what: str) -> Iterator[None]:
+    """Turn a full or unwritable volume met inside the block into a failure that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            quota = " (a quota was reached)" if error.errno == errno.EDQUOT else ""
+            raise FetchError(
+                FetchReason.InsufficientDiskSpace,
+                f"The volume at {directory} became full while fetching {what}{quota}. "
+                "Give the models' volume more room or fetch fewer versions.",
+            ) from error
+        if error.errno in _UNWRITABLE:
+            raise FetchError(
+                FetchReason.DestinationNotWritable,
+                f"{directory} cannot be written by user {os.getuid()}, group {os.getgid()} ({error.strerror}). "
+                "Set the pod's fsGroup to a group that may write the volume, and mount it read-write.",
+            ) from error
+        raise

@@ -1,0 +1,189 @@
+"""Real servers on loopback for the fetcher's tests, and the trouble they can be told to make."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+from aiohttp import web
+
+CHUNK_BYTES = 64 << 10
+
+
+@dataclass
+class Trouble:
+    """What goes wrong with the requests whose path ends in ``path_end``."""
+
+    path_end: str = ""
+    status: int | None = None
+    cut_after_bytes: int | None = None
+    bytes_per_second: int | None = None
+    flip_a_bit: bool = False
+    stall: bool = False
+    times: int = 1_000_000
+
+    def matches(self, request: web.Request) -> bool:
+        return self.times > 0 and request.path.endswith(self.path_end)
+
+
+@dataclass
+class SeenRequest:
+    method: str
+    path: str
+    range: str | None
+    authorization: str | None
+    status: int = 0
+
+
+@dataclass
+class Loopback:
+    """A running server: its URL, the requests it saw, and the troubles it makes."""
+
+    url: str
+    seen: list[SeenRequest] = field(default_factory=list)
+    troubles: list[Trouble] = field(default_factory=list)
+    required_authorization: str | None = None
+
+    def gets(self, path_end: str) -> list[SeenRequest]:
+        return [r for r in self.seen if r.method == "GET" and r.path.endswith(path_end)]
+
+    def next_trouble(self, request: web.Request) -> Trouble | None:
+        for trouble in self.troubles:
+            if trouble.matches(request):
+                trouble.times -= 1
+                return trouble
+        return None
+
+
+@contextmanager
+def serve_files(root: Path) -> Iterator[Loopback]:
+    """Serve ``root`` with ranges, ETags and conditional requests, as any good web server does."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        path = root / request.match_info["path"]
+        return web.FileResponse(path) if path.is_file() else web.Response(status=404)
+
+    with _serve(handle) as server:
+        yield server
+
+
+@contextmanager
+def proxy(upstream: str) -> Iterator[Loopback]:
+    """Pass everything on to ``upstream`` and back, but for the troubles."""
+    sessions: list[aiohttp.ClientSession] = []
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        if not sessions:
+            sessions.append(aiohttp.ClientSession(auto_decompress=False))
+        # Signatures cover the host name; moto does not check them.
+        async with sessions[0].request(
+            request.method, upstream + request.raw_path, headers=request.headers, data=await request.read()
+        ) as answer:
+            body = await answer.read()
+            headers = {k: v for k, v in answer.headers.items() if k.lower() not in ("transfer-encoding", "connection")}
+            if request.method == "HEAD":
+                return web.Response(status=answer.status, headers=headers)
+            headers.pop("Content-Length", None)
+            return web.Response(status=answer.status, headers=headers, body=body)
+
+    async def close() -> None:
+        for session in sessions:
+            await session.close()
+
+    with _serve(handle, on_stop=close) as server:
+        yield server
+
+
+@contextmanager
+def _serve(handle: Callable[..., object], on_stop: Callable[..., object] | None = None) -> Iterator[Loopback]:
+    server = Loopback("")
+    loop = asyncio.new_event_loop()
+    started = threading.Event()
+    finish = asyncio.Event()
+
+    async def run() -> None:
+        app = web.Application(middlewares=[_trouble_middleware(server)], client_max_size=1 << 30)
+        app.router.add_route("*", "/{path:.*}", handle)  # type: ignore[arg-type]
+        runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        server.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        started.set()
+        await finish.wait()
+        if on_stop:
+            await on_stop()  # type: ignore[misc]
+        await runner.cleanup()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(run(),), daemon=True)
+    thread.start()
+    if not started.wait(timeout=10):
+        raise TimeoutError("the server did not start")
+    try:
+        yield server
+    finally:
+        loop.call_soon_threadsafe(finish.set)
+        thread.join(timeout=10)
+        loop.close()
+
+
+def _trouble_middleware(server: Loopback):  # type: ignore[no-untyped-def]
+    @web.middleware
+    async def middleware(request: web.Request, handler: Callable[..., object]) -> web.StreamResponse:
+        headers = request.headers
+        entry = SeenRequest(request.method, request.path, headers.get("Range"), headers.get("Authorization"))
+        server.seen.append(entry)
+        if server.required_authorization not in (None, entry.authorization):
+            entry.status = 401
+            return web.Response(status=401)
+        trouble = server.next_trouble(request)
+        if trouble and trouble.status:
+            entry.status = trouble.status
+            return web.Response(status=trouble.status)
+        response: web.StreamResponse = await handler(request)  # type: ignore[misc]
+        entry.status = response.status
+        if trouble and request.method == "GET":
+            return await _spoiled(request, response, trouble)
+        return response
+
+    return middleware
+
+
+async def _spoiled(request: web.Request, response: web.StreamResponse, trouble: Trouble) -> web.StreamResponse:
+    body, headers, status = _whole_body(request, response)
+    if trouble.flip_a_bit and body:
+        body = bytes([body[0] ^ 1]) + body[1:]
+    spoiled = web.StreamResponse(status=status, headers=headers)
+    spoiled.content_length = len(body)
+    await spoiled.prepare(request)
+    end = len(body) if trouble.cut_after_bytes is None else trouble.cut_after_bytes
+    for start in range(0, end, CHUNK_BYTES):
+        await spoiled.write(body[start : min(start + CHUNK_BYTES, end)])
+        if trouble.bytes_per_second:
+            await asyncio.sleep(CHUNK_BYTES / trouble.bytes_per_second)
+    if trouble.stall:
+        await asyncio.sleep(3600)
+    if end < len(body) and request.transport:
+        request.transport.close()
+    return spoiled
+
+
+def _whole_body(request: web.Request, response: web.StreamResponse) -> tuple[bytes, dict[str, str], int]:
+    """Return what ``response`` would send; of a file, the asked range."""
+    if isinstance(response, web.FileResponse):
+        content = response._path.read_bytes()
+        stat = response._path.stat()
+        headers = {"ETag": f'"{stat.st_mtime_ns:x}-{stat.st_size:x}"', "Accept-Ranges": "bytes"}
+        asked = request.http_range
+        if asked.start is None:
+            return content, headers, 200
+        headers["Content-Range"] = f"bytes {asked.start}-{len(content) - 1}/{len(content)}"
+        return content[asked.start :], headers, 206
+    assert isinstance(response, web.Response) and isinstance(response.body, bytes)
+    headers = {k: v for k, v in response.headers.items() if k.lower() != "content-length"}
+    return response.body, headers, response.status
