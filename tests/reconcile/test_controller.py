@@ -220,6 +220,30 @@ async def test_a_child_without_its_labels_is_recognised_by_its_owner() -> None:
     assert world.writes == ["apply Deployment digits-default"]
 
 
+async def test_what_somebody_added_to_a_child_is_taken_out_again() -> None:
+    world, controller, _ = await serving()
+    live = world.objects[DEPLOYMENT]
+    live["spec"]["template"]["spec"]["nodeSelector"] = {"disk": "ssd"}
+    live["spec"]["template"]["metadata"]["annotations"]["kubectl.kubernetes.io/restartedAt"] = "now"
+    pod_fields = {"f:nodeSelector": {}, "f:containers": {'k:{"name":"server"}': {"f:image": {}}}}
+    annotations = {"f:annotations": {"f:kubectl.kubernetes.io/restartedAt": {}}}
+    live["metadata"]["managedFields"] = [
+        {"manager": "tfserving-operator", "fieldsV1": {"f:spec": {"f:template": {"f:spec": {
+            "f:containers": {'k:{"name":"server"}': {".": {}, "f:image": {}}}}}}}},
+        {"manager": "kubectl-edit", "fieldsV1": {"f:spec": {"f:template": {
+            "f:metadata": annotations, "f:spec": pod_fields}}}},
+        {"manager": "kube-controller-manager", "subresource": "status", "fieldsV1": {"f:status": {}}},
+    ]  # fmt: skip
+    await controller.reconcile(KEY)
+    assert world.writes == ["update Deployment digits-default"]
+    template = world.objects[DEPLOYMENT]["spec"]["template"]
+    assert "nodeSelector" not in template["spec"]
+    assert template["spec"]["containers"][0]["name"] == "server"
+    assert "kubectl.kubernetes.io/restartedAt" in template["metadata"]["annotations"]
+    await controller.reconcile(KEY)
+    assert world.writes == ["update Deployment digits-default"]
+
+
 # What somebody else owns
 
 

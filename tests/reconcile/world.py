@@ -105,6 +105,16 @@ class World:
         self.objects[ref] = new
         return copy.deepcopy(new)
 
+    async def replace(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
+        ref = ObjectRef.of(manifest)
+        self._call("update", ref.kind)
+        self.writes.append(f"update {ref.kind} {ref.name}")
+        new = copy.deepcopy(dict(manifest))
+        new["metadata"].pop("managedFields", None)
+        self._bump(new)
+        self.objects[ref] = new
+        return copy.deepcopy(new)
+
     async def apply_status(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
         self._call("apply", "status")
         self.writes.append("status")

@@ -116,6 +116,16 @@ class KubeClient:
             Call(verb="create", resource=resource, method="POST", path=path, query=query, body=manifest)
         )
 
+    async def replace(self, manifest: RawObject) -> dict[str, Any]:
+        """Replace the object as a whole; Conflict when it is no longer at the manifest's resource version."""
+        ref = ObjectRef.of(manifest)
+        resource = resource_of(ref)
+        path = resource.path(ref.namespace, ref.name)
+        query = {"fieldManager": FIELD_MANAGER}
+        return await self._send(
+            Call(verb="update", resource=resource, method="PUT", path=path, query=query, body=manifest)
+        )
+
     async def merge_patch(self, ref: ObjectRef, patch: RawObject) -> dict[str, Any]:
         """Patch the object by JSON merge patch; return it as it is now."""
         resource = resource_of(ref)

@@ -171,6 +171,8 @@ class Controller:
 
     async def _act(self, raw: RawObject, observed: Observed, plan: Plan, memory: _Memory) -> list[Refusal]:
         refusals = list(plan.refusals)
+        for manifest in plan.replaces:
+            await self._take_out_additions(raw, manifest)
         pods_wait = [m for m in plan.applies if m["kind"] == "Deployment"]
         others = [m for m in plan.applies if m["kind"] != "Deployment"]
         for group in (others, pods_wait):
@@ -207,6 +209,19 @@ class Controller:
                 regarding=raw, event_type="Normal", reason=verb, action="Apply", message=f"{verb} {ref.kind} {ref.name}"
             )
         return None
+
+    async def _take_out_additions(self, raw: RawObject, manifest: Manifest) -> None:
+        """Raises ``Conflict`` when the child changed meanwhile: the queue then looks again."""
+        ref = ObjectRef.of(manifest)
+        self._cache.observe_write(await self._kube.replace(manifest))
+        log.info("repaired", extra={"model": raw["metadata"]["name"], "child": str(ref)})
+        await self._events.publish(
+            regarding=raw,
+            event_type="Normal",
+            reason="Repaired",
+            action="Replace",
+            message=f"Took out of {ref.kind} {ref.name} what somebody else had added: use the ServedModel's spec",
+        )
 
     async def _delete(self, raw: RawObject, ref: ObjectRef, observed: Observed) -> None:
         await self._kube.delete(ref, uid=observed.children[ref]["metadata"]["uid"])

@@ -15,6 +15,7 @@ from tfserving_operator.reconcile.model_statuses import ModelStatuses, available
 from tfserving_operator.reconcile.observed import Observed, RawObject, controller_of, is_owned, running_pools
 from tfserving_operator.reconcile.pod_view import PodView
 from tfserving_operator.resources.desired import DesiredInputs, build_children, name_problems, spec_problems
+from tfserving_operator.resources.foreign_fields import without_foreign_fields
 from tfserving_operator.resources.model_config import build_model_server_config, build_models_config
 from tfserving_operator.resources.names import POOL_LABEL, models_config_name
 from tfserving_operator.resources.replicas import share_replicas
@@ -52,6 +53,8 @@ class Plan:
     """Every child that should exist."""
     applies: tuple[Manifest, ...] = ()
     """Those of ``desired`` that differ from what is there, in order."""
+    replaces: tuple[Manifest, ...] = ()
+    """Children without what somebody else added to them."""
     deletes: tuple[ObjectRef, ...] = ()
     retained: tuple[str, ...] = ()
     """Pools that left the spec and go on serving until the others are ready."""
@@ -84,11 +87,13 @@ def make_plan(observed: Observed, *, fetcher_image: str) -> Plan:
         for child in desired
         if ObjectRef.of(child) not in refused and not _matches(observed.children.get(ObjectRef.of(child)), child)
     )
+    replaces = _foreign_additions(observed, desired)
     deletes, retained = _prune(observed, desired, replicas, settled=not applies and not refusals)
     return Plan(
         replicas=replicas,
         desired=desired,
         applies=applies,
+        replaces=replaces,
         deletes=deletes,
         retained=retained,
         reloads=tuple(_reloads(observed)),
@@ -98,6 +103,12 @@ def make_plan(observed: Observed, *, fetcher_image: str) -> Plan:
 
 def _matches(live: RawObject | None, desired: Manifest) -> bool:
     return live is not None and is_up_to_date(live, desired)
+
+
+def _foreign_additions(observed: Observed, desired: Sequence[Manifest]) -> tuple[Manifest, ...]:
+    live = (observed.children.get(ObjectRef.of(child)) for child in desired)
+    owned = (child for child in live if child is not None and is_owned(child, observed.model.metadata))
+    return tuple(stripped for child in owned if (stripped := without_foreign_fields(child)) is not None)
 
 
 def conflicts(observed: Observed, desired: Sequence[Manifest]) -> list[Refusal]:

@@ -22,6 +22,9 @@ class KubeApi(Protocol):
     async def apply(self, manifest: RawObject) -> dict[str, Any]:
         """Apply server-side, and return the object as it now is."""
 
+    async def replace(self, manifest: RawObject) -> dict[str, Any]:
+        """Replace an object as a whole at the version that the manifest names, and return it as it now is."""
+
     async def apply_status(self, manifest: RawObject) -> dict[str, Any]:
         """Apply the status subresource, and return the object as it now is."""
 
