@@ -63,8 +63,11 @@ def compute_status(observed: Observed, plan: Plan, refusals: Sequence[Refusal]) 
             any(refusal.reason in _NEEDS_A_PERSON for refusal in refusals), degraded.reason, degraded.message
         ),
     }
+    telling = next((v for v in (degraded, progressing) if v.is_true), verdicts[ConditionType.READY])
     return ServedModelStatus(
         observed_generation=model.metadata.generation,
+        reason=telling.reason,
+        message=telling.message,
         conditions=set_conditions(model.status.conditions, verdicts, model.metadata.generation, observed.now),
         replicas=sum(pool.total for pool in pools),
         ready_replicas=ready,
@@ -110,6 +113,8 @@ def compute_invalid_status(invalid: InvalidServedModel, *, now: datetime) -> Ser
     return invalid.status.model_copy(
         update={
             "observed_generation": generation,
+            "reason": problem.reason,
+            "message": problem.message,
             "conditions": set_conditions(invalid.status.conditions, verdicts, generation, now),
         }
     )

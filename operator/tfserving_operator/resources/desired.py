@@ -56,7 +56,7 @@ class DesiredInputs:
     running: Mapping[str, RunningPool]
 
 
-def spec_problems(metadata: ObjectMeta, spec: ServedModelSpec) -> list[str]:
+def spec_problems(spec: ServedModelSpec) -> list[str]:
     """Say, in a sentence each, what admission could not see to be wrong; empty when children can be made."""
     problems: list[str] = []
     for pool in spec.pools:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from tfserving_operator.api.model import Model
@@ -14,8 +14,11 @@ MODELS_DIRECTORY = "/models"
 MODELS_CONFIG_KEY = "models.config"
 EXPECTED_VERSIONS_KEY = "expected-versions"
 
-LabelFilter = Callable[[str, str, int], bool]
-"""Whether (model name, label, version) may be set."""
+LabelFilter = Callable[[str, int], bool]
+"""Whether a label of (model name) may point at (version)."""
+
+KeptVersions = Callable[[Model], Iterable[int]]
+"""Versions that stay in a specific list although the spec does not name them."""
 
 
 def base_path(model: Model) -> str:
@@ -23,13 +26,21 @@ def base_path(model: Model) -> str:
     return f"{MODELS_DIRECTORY}/{model.name}"
 
 
+def _any_label(_model: str, _version: int) -> bool:
+    return True
+
+
+def _no_versions(_model: Model) -> Iterable[int]:
+    return ()
+
+
 def build_model_server_config(
-    models: Sequence[Model], *, keep_label: LabelFilter = lambda *_: True
+    models: Sequence[Model], *, keep_label: LabelFilter = _any_label, kept_versions: KeptVersions = _no_versions
 ) -> ModelServerConfig:
     """Return the config list, with those version labels that ``keep_label`` lets through.
 
-    TensorFlow Serving checks labels before it loads versions, and refuses the whole config when a label points at a
-    version that is not available: a running server is told of versions first and of labels second.
+    TensorFlow Serving checks labels before it loads versions, and refuses the whole config when a label points
+    at a version that is not available: a running server is told of versions first and of labels second.
     """
     config = ModelServerConfig()
     for model in models:
@@ -39,13 +50,13 @@ def build_model_server_config(
         entry.model_platform = "tensorflow"
         versions = model.versions.policy()
         if versions.specific is not None:
-            entry.model_version_policy.specific.versions.extend(sorted(versions.specific))
+            entry.model_version_policy.specific.versions.extend(sorted({*versions.specific, *kept_versions(model)}))
         elif versions.all:
             entry.model_version_policy.all.SetInParent()
         else:
             entry.model_version_policy.latest.num_versions = versions.latest or 1
         for label, version in sorted(model.labels.items()):
-            if keep_label(model.name, label, version):
+            if keep_label(model.name, version):
                 entry.version_labels[label] = version
     return config
 
