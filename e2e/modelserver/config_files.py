@@ -1,0 +1,38 @@
+"""Reads the text protos that flags name."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TypeVar
+
+from google.protobuf import text_format
+from google.protobuf.message import Message
+
+from e2e.modelserver.statuses import Code, StatusError
+
+MessageType = TypeVar("MessageType", bound=Message)
+
+# Expanded Any messages name TensorFlow Serving's package; the copies here live in one of their own.
+FOREIGN_TYPE = re.compile(r"\[type\.googleapis\.com/tensorflow\.serving\.(\w+)\]")
+OWN_TYPE = r"[type.googleapis.com/modelserver.wire.\1]"
+
+
+def read_text_proto(path: str, message: MessageType) -> MessageType:
+    """Return ``message`` filled from the file at ``path``; an unknown field makes the whole file invalid."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise StatusError(Code.NOT_FOUND, f"{path}; No such file or directory") from error
+    except OSError as error:
+        raise StatusError(Code.PERMISSION_DENIED, f"{path}; {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise _invalid(path) from error
+    try:
+        return text_format.Parse(FOREIGN_TYPE.sub(OWN_TYPE, text), message)
+    except text_format.ParseError as error:
+        raise _invalid(path) from error
+
+
+def _invalid(path: str) -> StatusError:
+    return StatusError(Code.INVALID_ARGUMENT, f"Invalid protobuf file: '{path}'")

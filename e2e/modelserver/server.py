@@ -1,0 +1,286 @@
+"""Builds the server from its flags and opens its ports: last, after the first loads."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+import grpc
+import grpc.aio
+
+from e2e.modelserver.batching import BatchScheduler
+from e2e.modelserver.config_files import read_text_proto
+from e2e.modelserver.core import TENSORFLOW_PLATFORM, CoreSettings, ServerCore
+from e2e.modelserver.faults import Faults
+from e2e.modelserver.grpc_front import GrpcFront
+from e2e.modelserver.inference import Inference
+from e2e.modelserver.light_executor import LightExecutor
+from e2e.modelserver.loading import Batching, Loader, Warmup
+from e2e.modelserver.metrics import ServerMetrics
+from e2e.modelserver.options import ServerOptions, request_threads
+from e2e.modelserver.rest_front import RestFront, RestSettings
+from e2e.modelserver.servables import LoadSettings, ServableManager
+from e2e.modelserver.statuses import Code, StatusError
+from e2e.modelserver.wire import config_pb2 as pb
+
+if TYPE_CHECKING:
+    from e2e.modelserver.executor import Executor
+
+log = logging.getLogger(__name__)
+
+EXECUTOR_VARIABLE = "STANDIN_EXECUTOR"
+DEFAULT_BATCH_THREAD_POOL = "model_server_batch_threads"
+MOST_MESSAGE_BYTES = 2**31 - 1
+
+
+class ModelServer:
+    """One server process's worth of parts."""
+
+    def __init__(self, options: ServerOptions, faults: Faults) -> None:
+        self.options = options
+        self.faults = faults
+        self.metrics = ServerMetrics()
+        self._grpc: grpc.aio.Server | None = None
+
+    async def start(self) -> None:
+        """Return when the first loads are done and the ports are open; raise StatusError when that fails."""
+        options = self.options
+        check_flags(options)
+        config = read_model_config(options)
+        session_config = read_session_config(options)
+        batching = read_batching(options)
+        platforms = frozenset({TENSORFLOW_PLATFORM})
+        if options.platform_config_file:
+            platform_map = read_text_proto(options.platform_config_file, pb.PlatformConfigMap())
+            platforms = frozenset(platform_map.platform_configs)
+        warmup = Warmup(options.enable_model_warmup, max(1, options.num_request_iterations_for_warmup))
+        loader = Loader(
+            make_executor(options, self.faults, session_config),
+            self.faults,
+            self.metrics,
+            batching,
+            warmup,
+            lambda: inference,
+        )
+        core = ServerCore(ServableManager(loader.load, load_settings(options)), core_settings(options, platforms))
+        inference = Inference(
+            core, self.faults, self.metrics, check_method_names=options.enable_signature_method_name_check
+        )
+        await core.start(config)
+        if options.model_config_file_poll_wait_seconds > 0 and options.model_config_file:
+            self._config_polling = asyncio.create_task(self._poll_config(core))
+        await self._open_grpc(core, inference)
+        await self._open_rest(core, inference)
+
+    async def _poll_config(self, core: ServerCore) -> None:
+        while True:
+            try:
+                await core.reload(read_text_proto(self.options.model_config_file, pb.ModelServerConfig()))
+            except StatusError as error:
+                log.error("PollFilesystemAndReloadConfig failed: %s", error.status.message)
+            await asyncio.sleep(self.options.model_config_file_poll_wait_seconds)
+
+    async def _open_grpc(self, core: ServerCore, inference: Inference) -> None:
+        options = self.options
+        if options.thread_pool_factory_config_file:
+            read_text_proto(options.thread_pool_factory_config_file, pb.ThreadPoolFactoryConfig())
+        front = GrpcFront(
+            core,
+            inference,
+            self.faults,
+            self.metrics,
+            max_threads=options.grpc_max_threads,
+            tensor_content=options.enable_serialization_as_tensor_content,
+        )
+        server = grpc.aio.server(options=channel_arguments(options.grpc_channel_arguments))
+        server.add_generic_rpc_handlers(front.handlers(with_health=options.enable_grpc_healthcheck_service))
+        addresses = [f"0.0.0.0:{options.port}"] if options.port else []
+        addresses += [f"unix:{options.grpc_socket_path}"] if options.grpc_socket_path else []
+        credentials = server_credentials(options)
+        try:
+            for address in addresses:
+                listen(server, address, credentials)
+            await server.start()
+        except RuntimeError as error:
+            raise StatusError(Code.INVALID_ARGUMENT, "Failed to BuildAndStart gRPC server") from error
+        self._grpc = server
+        for address in addresses:
+            log.info("Running gRPC ModelServer at %s ...", address)
+
+    async def _open_rest(self, core: ServerCore, inference: Inference) -> None:
+        options = self.options
+        if options.rest_api_port == 0:
+            return
+        if options.rest_api_port == options.port:
+            log.error(
+                "server_options.http_port cannot be same as grpc_port. Please use a different port for "
+                "HTTP/REST API. Skipped exporting HTTP/REST API."
+            )
+            return
+        monitoring = pb.MonitoringConfig()
+        if options.monitoring_config_file:
+            read_text_proto(options.monitoring_config_file, monitoring)
+        timeout_ms = options.rest_api_timeout_in_ms
+        settings = RestSettings(
+            num_threads=options.rest_api_num_threads,
+            timeout_seconds=timeout_ms / 1000 if timeout_ms > 0 else None,
+            cors=options.rest_api_enable_cors_support,
+            monitoring=monitoring,
+        )
+        front = RestFront(core, inference, self.faults, self.metrics, settings)
+        try:
+            self._rest = await front.start(options.rest_api_port)
+        except OSError as error:
+            log.error("Failed to start HTTP Server at localhost:%d: %s", options.rest_api_port, error)
+            return
+        log.info("Exporting HTTP/REST API at:localhost:%d ...", options.rest_api_port)
+
+    async def wait(self) -> None:
+        """Serve until the process dies; nothing ends it from within."""
+        await asyncio.Event().wait()
+
+
+def check_flags(options: ServerOptions) -> None:
+    """Raise StatusError for flags that exclude each other or leave out what is needed."""
+    if options.port == 0 and not options.grpc_socket_path:
+        raise _invalid("At least one of server_options.grpc_port or server_options.grpc_socket_path must be set.")
+    if options.use_alts_credentials and options.ssl_config_file:
+        raise _invalid("Either use_alts_credentials must be false or ssl_config_file must be empty.")
+    if not options.model_base_path and not options.model_config_file:
+        raise _invalid("Both server_options.model_base_path and server_options.model_config_file are empty!")
+
+
+def read_model_config(options: ServerOptions) -> pb.ModelServerConfig:
+    config = pb.ModelServerConfig()
+    if options.model_config_file:
+        return read_text_proto(options.model_config_file, config)
+    log.info(
+        "Building single TensorFlow model file config:  model_name: %s model_base_path: %s",
+        options.model_name,
+        options.model_base_path,
+    )
+    config.model_config_list.config.add(
+        name=options.model_name, base_path=options.model_base_path, model_platform=TENSORFLOW_PLATFORM
+    )
+    return config
+
+
+def read_batching(options: ServerOptions) -> Batching | None:
+    """Return how to batch, None when not at all."""
+    if options.platform_config_file:
+        return None
+    if not options.enable_batching:
+        if options.batching_parameters_file:
+            raise _invalid(
+                "server_options.batching_parameters_file is set without setting server_options.enable_batching to true."
+            )
+        return None
+    parameters = pb.BatchingParameters()
+    if options.batching_parameters_file:
+        read_text_proto(options.batching_parameters_file, parameters)
+    else:
+        parameters.thread_pool_name.value = DEFAULT_BATCH_THREAD_POOL
+    return Batching(parameters, BatchScheduler(parameters), options.enable_per_model_batching_parameters)
+
+
+def read_session_config(options: ServerOptions) -> pb.ConfigProto:
+    """Return the session's configuration: the file's, overwritten by flags."""
+    config = pb.ConfigProto()
+    if options.platform_config_file:
+        return config
+    if options.tensorflow_session_config_file:
+        read_text_proto(options.tensorflow_session_config_file, config)
+    config.gpu_options.per_process_gpu_memory_fraction = options.per_process_gpu_memory_fraction
+    intra, inter = options.tensorflow_intra_op_parallelism, options.tensorflow_inter_op_parallelism
+    both = options.tensorflow_session_parallelism
+    if intra > 0 and inter > 0 and both > 0:
+        raise _invalid(
+            "Either configure server_options.tensorflow_session_parallelism or "
+            "(server_options.tensorflow_intra_op_parallelism, "
+            "server_options.tensorflow_inter_op_parallelism) separately. You cannot configure all."
+        )
+    if intra <= 0 and inter <= 0:
+        intra = inter = both
+    config.intra_op_parallelism_threads = intra
+    config.inter_op_parallelism_threads = inter
+    return config
+
+
+def load_settings(options: ServerOptions) -> LoadSettings:
+    return LoadSettings(
+        load_threads=options.num_load_threads,
+        unload_threads=options.num_unload_threads,
+        max_retries=options.max_num_load_retries,
+        retry_interval_seconds=options.load_retry_interval_micros / 1e6,
+    )
+
+
+def core_settings(options: ServerOptions, platforms: frozenset[str]) -> CoreSettings:
+    return CoreSettings(
+        poll_wait_seconds=options.file_system_poll_wait_seconds,
+        initial_load_threads=request_threads(),
+        allow_labels_for_unavailable_models=options.allow_version_labels_for_unavailable_models,
+        platforms=platforms,
+    )
+
+
+def make_executor(options: ServerOptions, faults: Faults, session_config: pb.ConfigProto) -> Executor:
+    """Return the executor that ``STANDIN_EXECUTOR`` names; else TensorFlow's where it is installed."""
+    tags = options.saved_model_tags.split(",")
+    choice = os.environ.get(EXECUTOR_VARIABLE) or ("tensorflow" if find_spec("tensorflow") else "light")
+    if choice == "light":
+        return LightExecutor(tags, faults)
+    from e2e.modelserver.tensorflow_executor import TensorFlowExecutor
+
+    return TensorFlowExecutor(tags, session_config, xla=xla_wanted(options))
+
+
+def xla_wanted(options: ServerOptions) -> bool:
+    return options.xla_cpu_compilation_enabled or options.xla_gpu_compilation_enabled
+
+
+def channel_arguments(text: str) -> list[tuple[str, int | str]]:
+    """Return the gRPC arguments in ``k=v,k=v``; values that are numbers become numbers."""
+    arguments: list[tuple[str, int | str]] = [
+        ("grpc.max_receive_message_length", MOST_MESSAGE_BYTES),
+        ("grpc.max_send_message_length", MOST_MESSAGE_BYTES),
+    ]
+    for argument in text.split(",") if text else ():
+        key, _, value = argument.partition("=")
+        arguments.append((key, int(value) if value.lstrip("-").isdigit() else value))
+    return arguments
+
+
+def server_credentials(options: ServerOptions) -> grpc.ServerCredentials | None:
+    """Return TLS credentials, None for plain text. An SSL config that cannot be read ends the process."""
+    if not options.ssl_config_file:
+        return None
+    config = pb.SSLConfig()
+    try:
+        read_text_proto(options.ssl_config_file, config)
+    except StatusError as error:
+        # A CHECK in the real server: no message of its own, no exit code, but SIGABRT.
+        log.critical("Check failed: %s", error)
+        os.abort()
+    return grpc.ssl_server_credentials(
+        [(config.server_key.encode(), config.server_cert.encode())],
+        root_certificates=config.custom_ca.encode() or None,
+        require_client_auth=config.client_verify,
+    )
+
+
+def listen(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None) -> None:
+    """Add ``address`` to what ``server`` listens on; raise RuntimeError when that is not possible."""
+    if credentials is None:
+        port = server.add_insecure_port(address)
+    else:
+        port = server.add_secure_port(address, credentials)
+    if port == 0:
+        raise RuntimeError(f"cannot listen on {address}")
+
+
+def _invalid(message: str) -> StatusError:
+    return StatusError(Code.INVALID_ARGUMENT, message)

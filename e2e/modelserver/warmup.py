@@ -1,0 +1,108 @@
+"""Replays `assets.extra/tf_serving_warmup_requests`, a TFRecord file of PredictionLog, before a version is available."""
+
+from __future__ import annotations
+
+import logging
+import struct
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from google.protobuf.message import DecodeError
+
+from e2e.modelserver.saved_model import DEFAULT_SIGNATURE
+from e2e.modelserver.statuses import Code, StatusError
+from e2e.modelserver.tensors import from_proto
+from e2e.modelserver.wire import serving_pb2 as pb
+
+if TYPE_CHECKING:
+    from e2e.modelserver.inference import Inference
+    from e2e.modelserver.metrics import ServerMetrics
+    from e2e.modelserver.sessions import ServingSession
+
+log = logging.getLogger(__name__)
+
+WARMUP_FILE = Path("assets.extra") / "tf_serving_warmup_requests"
+MOST_RECORDS = 1000
+LENGTH_BYTES = 8
+CHECKSUM_BYTES = 4
+
+
+async def warm_up(
+    session: ServingSession, path: Path, inference: Inference, metrics: ServerMetrics, iterations: int
+) -> None:
+    """Run the records of the version in ``path`` on ``session``; raise StatusError when one fails."""
+    file = path / WARMUP_FILE
+    if not file.exists():
+        log.info("No warmup data file found at %s", file)
+        return
+    begin = time.monotonic()
+    status = "OK"
+    try:
+        await _replay(session, file, inference, iterations, path, metrics)
+    except StatusError as error:
+        status = error.status.code.name
+        raise
+    finally:
+        metrics.warmup_latency.observe((time.monotonic() - begin) * 1e6, str(path), status)
+
+
+async def _replay(
+    session: ServingSession,
+    file: Path,
+    inference: Inference,
+    iterations: int,
+    path: Path,
+    metrics: ServerMetrics,
+) -> None:
+    for count, record in enumerate(read_records(file), start=1):
+        try:
+            prediction_log = pb.PredictionLog.FromString(record)
+        except DecodeError as error:
+            raise StatusError(
+                Code.INVALID_ARGUMENT, f"Failed to parse warmup record: {record!r} from {file}"
+            ) from error
+        for _ in range(iterations):
+            await _run(session, prediction_log, inference)
+        if count > MOST_RECORDS:
+            raise StatusError(
+                Code.INVALID_ARGUMENT, f"Number of warmup records exceeds the maximum ({MOST_RECORDS}) at {file}"
+            )
+        metrics.warmup_records_read.add(1, str(path), "OK")
+
+
+async def _run(session: ServingSession, prediction_log: pb.PredictionLog, inference: Inference) -> None:
+    match prediction_log.WhichOneof("log_type"):
+        case "predict_log":
+            request = prediction_log.predict_log.request
+            inputs = {alias: from_proto(tensor) for alias, tensor in request.inputs.items()}
+            signature = request.model_spec.signature_name or DEFAULT_SIGNATURE
+            name = request.model_spec.name
+            await inference.run_predict(session, name, signature, inputs, request.output_filter, None)
+        case "classify_log":
+            classify = prediction_log.classify_log.request
+            await inference.run_classify(session, classify.model_spec, classify.input, None)
+        case "regress_log":
+            regress = prediction_log.regress_log.request
+            await inference.run_regress(session, regress.model_spec, regress.input, None)
+        case None:
+            return
+        case kind:
+            raise StatusError(Code.UNIMPLEMENTED, f"Unsupported log_type for warmup: {kind}")
+
+
+def read_records(file: Path) -> Iterator[bytes]:
+    """Yield the records of a TFRecord file. Checksums are not verified; a cut-off file raises StatusError."""
+    content = file.read_bytes()
+    offset = 0
+    while offset < len(content):
+        header = content[offset : offset + LENGTH_BYTES]
+        if len(header) < LENGTH_BYTES:
+            raise StatusError(Code.DATA_LOSS, f"truncated record at {offset}")
+        (length,) = struct.unpack("<Q", header)
+        begin = offset + LENGTH_BYTES + CHECKSUM_BYTES
+        if len(content) < begin + length + CHECKSUM_BYTES:
+            raise StatusError(Code.DATA_LOSS, f"truncated record at {offset}")
+        yield content[begin : begin + length]
+        offset = begin + length + CHECKSUM_BYTES
