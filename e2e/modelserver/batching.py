@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from e2e.modelserver.options import schedulable_cpus
 from e2e.modelserver.statuses import Code, StatusError
@@ -204,7 +205,7 @@ def split_task(task: Task, cuts: list[int]) -> list[Task]:
             result=loop.create_future(),
             enqueued_at=task.enqueued_at,
         )
-        for start, stop in zip(cuts, cuts[1:], strict=False)
+        for start, stop in pairwise(cuts)
     ]
     gathered = asyncio.gather(*(piece.result for piece in pieces))
     gathered.add_done_callback(lambda done: _join(done, task))
@@ -269,5 +270,5 @@ class BatchScheduler:
             await queue.process(batch.tasks)
         finally:
             self._idle_threads += 1
-            self._running.discard(asyncio.current_task())  # type: ignore[arg-type] # runs in a task
+            self._running.discard(asyncio.current_task())
             self.wake()

@@ -20,7 +20,7 @@ from e2e.modelserver.wire import tensors_pb2
 
 INDENT = " " * 4
 BYTES_SUFFIX = "_bytes"
-FLOAT_DIGITS = {tensors_pb2.DT_FLOAT: 9, tensors_pb2.DT_DOUBLE: 17}
+FLOAT_DIGITS: dict[int, int] = {tensors_pb2.DT_FLOAT: 9, tensors_pb2.DT_DOUBLE: 17}
 INTEGERS = (
     tensors_pb2.DT_INT32,
     tensors_pb2.DT_INT16,
@@ -120,7 +120,7 @@ def _scalars(name: str, tensor: Tensor) -> list[str]:
         return ["true" if value else "false" for value in values]
     if dtype == tensors_pb2.DT_STRING:
         return [_string_value(name, value) for value in values]
-    type_name = tensors_pb2.DataType.Name(dtype).removeprefix("DT_").lower()  # type: ignore[arg-type] # the enum is an int
+    type_name = tensors_pb2.DataType.Name(dtype).removeprefix("DT_").lower()
     raise _invalid(f"Failed to write JSON value for tensor type: {type_name}")
 
 

@@ -25,7 +25,7 @@ INTEGER_LIMITS: dict[int, tuple[int, int]] = {
     tensors_pb2.DT_INT8: (-(1 << 31), (1 << 31) - 1),
     tensors_pb2.DT_UINT8: (-(1 << 31), (1 << 31) - 1),
 }
-NARROW_MASKS = {tensors_pb2.DT_INT16: 16, tensors_pb2.DT_INT8: 8, tensors_pb2.DT_UINT8: 8}
+NARROW_MASKS: dict[int, int] = {tensors_pb2.DT_INT16: 16, tensors_pb2.DT_INT8: 8, tensors_pb2.DT_UINT8: 8}
 MOST_DEBUG_CHARACTERS = 256
 
 Inputs = Mapping[str, tensors_pb2.TensorInfo]
@@ -323,7 +323,7 @@ def _shape_text(shape: tuple[int, ...]) -> str:
 
 
 def _type_name(dtype: int) -> str:
-    return tensors_pb2.DataType.Name(dtype).removeprefix("DT_").lower()  # type: ignore[arg-type] # the enum is an int
+    return tensors_pb2.DataType.Name(dtype).removeprefix("DT_").lower()
 
 
 def _invalid(message: str) -> StatusError:

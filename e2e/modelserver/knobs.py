@@ -149,4 +149,4 @@ def read_behaviour(version_path: Path) -> Behaviour:
 
 def evaluate(polynomial: Polynomial, batch_size: int) -> float:
     """Return the cost in microseconds of a batch of ``batch_size`` rows."""
-    return sum(coefficient * batch_size**power for power, coefficient in enumerate(polynomial))
+    return sum(coefficient * float(batch_size**power) for power, coefficient in enumerate(polynomial))

@@ -43,8 +43,7 @@ class Devices:
         """Return when a device has spent ``cost_seconds`` on the caller's batch."""
         begin = max(time.monotonic(), heapq.heappop(self._free_at))
         heapq.heappush(self._free_at, begin + cost_seconds)
-        while (remaining := begin + cost_seconds - time.monotonic()) > 0:
-            await asyncio.sleep(remaining)
+        await asyncio.sleep(begin + cost_seconds - time.monotonic())
 
 
 class LightSession:

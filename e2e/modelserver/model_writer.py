@@ -125,7 +125,7 @@ def saved_model(signatures: Mapping[str, Signature]) -> pb.SavedModel:
 
 def _declare(info: pb.TensorInfo, name: str, spec: TensorSpec) -> None:
     info.name = name
-    info.dtype = pb.DataType.Value(f"DT_{spec.dtype.upper()}")
+    info.dtype = pb.DataType.Value(f"DT_{spec.dtype.upper()}")  # type: ignore[assignment] # the enum is an int
     for size in spec.shape:
         info.tensor_shape.dim.add(size=size)
     info.tensor_shape.SetInParent()

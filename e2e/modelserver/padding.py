@@ -11,7 +11,7 @@ MOST_DIMENSIONS = 6
 
 
 def pad_to_common_shape(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Return ``tensors`` with every dimension but the first as long as the longest, filled with each one's first value."""
+    """Return ``tensors`` with every dimension but the first as long as the longest, filled with their first values."""
     ranks = {len(tensor.shape) for tensor in tensors}
     if len(ranks) > 1:
         raise StatusError(Code.INVALID_ARGUMENT, "Tensors with the same name must have the same number of dimensions")

@@ -21,7 +21,7 @@ from e2e.modelserver.statuses import Code, Status, StatusError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
-    from e2e.modelserver.executor import Session
+    from e2e.modelserver.sessions import ServingSession
 
 log = logging.getLogger(__name__)
 
@@ -48,12 +48,12 @@ class Servable:
     is_aspired: bool = True
     phase: Phase = Phase.NEW
     is_serving: bool = False
-    session: Session | None = None
+    session: ServingSession | None = None
     users: int = 0
     unused: asyncio.Event = field(default_factory=asyncio.Event)
 
     @contextmanager
-    def in_use(self) -> Iterator[Session]:
+    def in_use(self) -> Iterator[ServingSession]:
         """Keep the session from being unloaded while a request uses it."""
         assert self.session is not None
         self.users += 1
@@ -79,7 +79,7 @@ class LoadSettings:
 class ServableManager:
     """Brings what is loaded in line with what is aspired."""
 
-    def __init__(self, load: Callable[[ServableId, Path], Awaitable[Session]], settings: LoadSettings) -> None:
+    def __init__(self, load: Callable[[ServableId, Path], Awaitable[ServingSession]], settings: LoadSettings) -> None:
         self.monitors: list[StateMonitor] = []
         self._load = load
         self._settings = settings
@@ -211,7 +211,7 @@ class ServableManager:
         log.info("Successfully loaded servable version %s", servable.id)
         self._publish(servable.id, VersionState(State.AVAILABLE))
 
-    async def _load_with_retries(self, servable: Servable) -> Session:
+    async def _load_with_retries(self, servable: Servable) -> ServingSession:
         attempts = self._settings.max_retries + 1
         for attempt in range(1, attempts + 1):
             try:

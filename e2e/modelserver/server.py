@@ -274,10 +274,7 @@ def server_credentials(options: ServerOptions) -> grpc.ServerCredentials | None:
 
 def listen(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None) -> None:
     """Add ``address`` to what ``server`` listens on; raise RuntimeError when that is not possible."""
-    if credentials is None:
-        port = server.add_insecure_port(address)
-    else:
-        port = server.add_secure_port(address, credentials)
+    port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
     if port == 0:
         raise RuntimeError(f"cannot listen on {address}")
 

@@ -26,6 +26,6 @@ def model_status(states: StateMonitor, spec: pb.ModelSpec) -> pb.GetModelStatusR
 
 
 def _add(response: pb.GetModelStatusResponse, version: int, state: VersionState) -> None:
-    entry = response.model_version_status.add(version=version, state=int(state.state))  # type: ignore[arg-type] # the enum is an int
+    entry = response.model_version_status.add(version=version, state=int(state.state))
     entry.status.error_code = state.health.code
     entry.status.error_message = state.health.message

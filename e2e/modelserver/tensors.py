@@ -7,6 +7,7 @@ import struct
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from e2e.modelserver.statuses import Code, StatusError
 from e2e.modelserver.wire import tensors_pb2 as pb
@@ -48,7 +49,7 @@ Scalar = float | int | bool | bytes
 
 def dtype_name(dtype: int) -> str:
     """Return the type's name as messages print it, such as ``float`` or ``int64``."""
-    return pb.DataType.Name(dtype).removeprefix("DT_").lower()  # type: ignore[arg-type] # the enum is an int
+    return pb.DataType.Name(dtype).removeprefix("DT_").lower()
 
 
 def elements(shape: Sequence[int]) -> int:
@@ -104,7 +105,7 @@ def make_tensor(dtype: int, shape: Sequence[int], values: Iterable[Scalar]) -> T
     if dtype == pb.DT_HALF:
         return Tensor(dtype, tuple(shape), packed=b"".join(struct.pack("<e", v) for v in values))
     if dtype == pb.DT_BFLOAT16:
-        words = _unpack("I", array("f", values).tobytes())  # type: ignore[arg-type] # numbers for a number type
+        words = _unpack("I", _pack("f", values))
         return Tensor(dtype, tuple(shape), packed=_pack("H", [word >> 16 for word in words]))
     item_bytes(dtype)
     return Tensor(dtype, tuple(shape), packed=_pack(ARRAY_CODES[dtype], values))
@@ -165,11 +166,11 @@ def to_proto(tensor: Tensor, *, as_content: bool = False) -> pb.TensorProto:
     return proto
 
 
-def _pack(code: str, values: Iterable[Scalar]) -> bytes:
-    return array(code, values).tobytes()  # type: ignore[arg-type] # numbers for a number type
+def _pack(code: str, values: Iterable[Any]) -> bytes:
+    return array(code, values).tobytes()
 
 
-def _unpack(code: str, packed: bytes) -> array[int]:
-    values: array[int] = array(code)  # type: ignore[assignment] # floats too
+def _unpack(code: str, packed: bytes) -> array[Any]:
+    values: array[Any] = array(code)
     values.frombytes(packed)
     return values

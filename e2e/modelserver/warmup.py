@@ -1,4 +1,4 @@
-"""Replays `assets.extra/tf_serving_warmup_requests`, a TFRecord file of PredictionLog, before a version is available."""
+"""Replays a version's warm-up records, a TFRecord file of PredictionLog, before it is available."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from google.protobuf.message import DecodeError
 
 from e2e.modelserver.saved_model import DEFAULT_SIGNATURE
-from e2e.modelserver.statuses import Code, StatusError
+from e2e.modelserver.statuses import OK, Code, StatusError
 from e2e.modelserver.tensors import from_proto
 from e2e.modelserver.wire import serving_pb2 as pb
 
@@ -38,38 +38,39 @@ async def warm_up(
         log.info("No warmup data file found at %s", file)
         return
     begin = time.monotonic()
-    status = "OK"
+    records = 0
+    status = OK
     try:
-        await _replay(session, file, inference, iterations, path, metrics)
+        for record in read_records(file):
+            await _replay(session, record, file, inference, iterations)
+            records += 1
+            check_count(records, file)
     except StatusError as error:
-        status = error.status.code.name
-        raise
-    finally:
-        metrics.warmup_latency.observe((time.monotonic() - begin) * 1e6, str(path), status)
+        if error.status.code is not Code.DATA_LOSS:
+            raise
+        status = error.status
+    # A record that fails is not recorded here: only reading to the end, or to where the file is damaged.
+    metrics.warmup_latency.observe((time.monotonic() - begin) * 1e6, str(path), str(status))
+    metrics.warmup_records_read.add(records, str(path), str(status))
+    if not status.ok:
+        raise StatusError(status.code, f"{status.message}. Please verify your warmup data is in TFRecord format.")
 
 
-async def _replay(
-    session: ServingSession,
-    file: Path,
-    inference: Inference,
-    iterations: int,
-    path: Path,
-    metrics: ServerMetrics,
-) -> None:
-    for count, record in enumerate(read_records(file), start=1):
-        try:
-            prediction_log = pb.PredictionLog.FromString(record)
-        except DecodeError as error:
-            raise StatusError(
-                Code.INVALID_ARGUMENT, f"Failed to parse warmup record: {record!r} from {file}"
-            ) from error
-        for _ in range(iterations):
-            await _run(session, prediction_log, inference)
-        if count > MOST_RECORDS:
-            raise StatusError(
-                Code.INVALID_ARGUMENT, f"Number of warmup records exceeds the maximum ({MOST_RECORDS}) at {file}"
-            )
-        metrics.warmup_records_read.add(1, str(path), "OK")
+async def _replay(session: ServingSession, record: bytes, file: Path, inference: Inference, iterations: int) -> None:
+    try:
+        prediction_log = pb.PredictionLog.FromString(record)
+    except DecodeError as error:
+        raise StatusError(Code.INVALID_ARGUMENT, f"Failed to parse warmup record: {record!r} from {file}") from error
+    for _ in range(iterations):
+        await _run(session, prediction_log, inference)
+
+
+def check_count(records: int, file: Path) -> None:
+    """Raise StatusError when ``records`` are too many."""
+    if records > MOST_RECORDS:
+        raise StatusError(
+            Code.INVALID_ARGUMENT, f"Number of warmup records exceeds the maximum ({MOST_RECORDS}) at {file}"
+        )
 
 
 async def _run(session: ServingSession, prediction_log: pb.PredictionLog, inference: Inference) -> None:
