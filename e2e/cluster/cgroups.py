@@ -18,14 +18,19 @@ def is_unified() -> bool:
 
 
 def create(name: str) -> str:
-    """Make the control group ``name`` in every hierarchy; return its path as a kubelet wants it (cgroupRoot)."""
+    """Make the control group ``name`` in every hierarchy; return its path as a kubelet wants it (cgroupRoot).
+
+    ``name`` may have levels, as in "cluster/node".
+    """
     for hierarchy in _hierarchies():
-        directory = hierarchy / _OURS / name
-        directory.mkdir(parents=True, exist_ok=True)
-        if (directory / "cpuset.cpus").exists() and not is_unified():
-            _inherit_cpuset(directory)
-        if is_unified():
-            _delegate(hierarchy, directory)
+        level = hierarchy
+        for part in (_OURS, *name.split("/")):
+            if is_unified():
+                _delegate(level)
+            level /= part
+            level.mkdir(exist_ok=True)
+            if not is_unified() and (level / "cpuset.cpus").exists():
+                _inherit_cpuset(level)
     return f"/{_OURS}/{name}"
 
 
@@ -51,19 +56,17 @@ def _hierarchies() -> list[Path]:
     return [path for path in _MOUNT.iterdir() if path.is_dir() and not path.is_symlink()]
 
 
-def _inherit_cpuset(directory: Path) -> None:
+def _inherit_cpuset(level: Path) -> None:
     """A new v1 cpuset may run nowhere until it is told where."""
     for file in ("cpuset.cpus", "cpuset.mems"):
-        for level in (directory.parent, directory):
-            if not (level / file).read_text().strip():
-                (level / file).write_text((level.parent / file).read_text())
+        if not (level / file).read_text().strip():
+            (level / file).write_text((level.parent / file).read_text())
 
 
-def _delegate(hierarchy: Path, directory: Path) -> None:
-    for level in (hierarchy, directory.parent, directory):
-        for controller in (level / "cgroup.controllers").read_text().split():
-            with contextlib.suppress(OSError):  # some controllers refuse when processes sit at this level
-                (level / "cgroup.subtree_control").write_text(f"+{controller}")
+def _delegate(level: Path) -> None:
+    for controller in (level / "cgroup.controllers").read_text().split():
+        with contextlib.suppress(OSError):  # some controllers refuse when processes sit at this level
+            (level / "cgroup.subtree_control").write_text(f"+{controller}")
 
 
 def _remove_tree(tree: Path) -> None:

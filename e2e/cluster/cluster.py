@@ -11,13 +11,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from e2e.cluster import binaries, cgroups, network, runs
+from e2e.cluster import binaries, cgroups, commands, dns, network, runs
 from e2e.cluster.audit import AuditEvent, read_audit_log
 from e2e.cluster.commands import run
 from e2e.cluster.control_plane import ControlPlane
+from e2e.cluster.kube_proxy import start_kube_proxy
 from e2e.cluster.netns import network_namespace
+from e2e.cluster.node import Node
 from e2e.cluster.options import ClusterOptions
 from e2e.cluster.progress import Progress, log_progress
+from e2e.cluster.registry import Registry
 from e2e.cluster.runs import RunRecord
 from e2e.cluster.sandbox import Sandbox, SandboxSetup
 
@@ -34,7 +37,7 @@ class Cluster:
     @classmethod
     def start(cls, options: ClusterOptions, *, progress: Progress = log_progress) -> Self:
         """Start a cluster and wait until it can be used; what it needs is built or installed first."""
-        built = binaries.build(binaries.CONTROL_PLANE_PARTS, progress=progress)
+        built = binaries.build(_parts_for(options), progress=progress)
         claimed = runs.claim(options.name)
         try:
             return cls._start(options, claimed, built, progress)
@@ -47,7 +50,7 @@ class Cluster:
     def attach(cls, name: str) -> Self:
         """Return the cluster that is up under ``name``; raise NotRunning if there is none."""
         directory, record = runs.find(name)
-        built = binaries.build(binaries.CONTROL_PLANE_PARTS)
+        built = binaries.build(binaries.PARTS)
         control_plane = ControlPlane(
             directory=directory,
             sandbox=Sandbox(record.init_pid),
@@ -141,8 +144,10 @@ class Cluster:
     def stop(self) -> None:
         """Kill everything at once and remove every trace; does nothing when it has been stopped."""
         self._control_plane.sandbox.kill()
+        for node in self._nodes():
+            node.programs.forget()
+        self._control_plane.programs.forget()
         if self._run is not None:
-            self._control_plane.programs.forget()
             self._run.give_up()
             self._run = None
         else:
@@ -173,6 +178,9 @@ class Cluster:
             unreachable_toleration_seconds=options.unreachable_toleration_seconds,
         )
         control_plane.start(crds=options.crds, progress=progress)
+        if options.nodes:
+            progress("starting the registry, DNS and nodes")
+            _start_nodes(control_plane, options, run)
         record = RunRecord(
             name=options.name,
             init_pid=sandbox.init_pid,
@@ -182,6 +190,9 @@ class Cluster:
         cluster = cls(run, control_plane, record)
         run.publish(record)
         return cluster
+
+    def _nodes(self) -> list[Node]:
+        return Node.load_all(self._control_plane)
 
     def _program(self, part: str, program: str) -> Path:
         return self._control_plane.binaries.directories[part] / program
@@ -208,6 +219,27 @@ def _make_sandbox(options: ClusterOptions, run: runs.Run) -> Sandbox:
     finally:
         os.close(reader)
         _owner_pipes.append(writer)
+
+
+def _parts_for(options: ClusterOptions) -> Sequence[str]:
+    return [*binaries.CONTROL_PLANE_PARTS, *(binaries.NODE_PARTS if options.nodes else ())]
+
+
+def _start_nodes(control_plane: ControlPlane, options: ClusterOptions, run: runs.Run) -> None:
+    kubectl = [control_plane.binaries.kubernetes / "kubectl", f"--kubeconfig={control_plane.admin_kubeconfig}"]
+    Registry(control_plane).start()
+    dns.start_coredns(control_plane)
+    commands.run([*kubectl, "apply", "--server-side", "--filename=-"], stdin=dns.manifests())
+    nodes = [
+        Node.create(control_plane, name=f"node-{index}", index=index, cgroup=f"{run.cgroup}/node-{index}")
+        for index in range(1, options.nodes + 1)
+    ]
+    for node in nodes:
+        node.start()
+    start_kube_proxy(control_plane, control_plane.programs, control_plane.directory, node_name="node-1")
+    for node in nodes:
+        node.wait_until_ready()
+    dns.wait_until_ready(control_plane)
 
 
 def _kill_started(run: runs.Run) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
-import httpx
-
 from e2e.cluster import network
+from e2e.cluster.apiserver import ApiServer
 from e2e.cluster.binaries import Binaries
 from e2e.cluster.certificates import Authority, KeyPair, service_account_keys
 from e2e.cluster.commands import run
@@ -55,6 +54,11 @@ class ControlPlane:
         """A kubeconfig with all rights, for the host."""
         return self.directory / "admin.kubeconfig"
 
+    @cached_property
+    def api(self) -> ApiServer:
+        """The apiserver, to be asked whether things are ready."""
+        return ApiServer(self.server, self.directory / "pki")
+
     @property
     def audit_log(self) -> Path:
         """Where the apiserver writes who asked what."""
@@ -87,12 +91,12 @@ class ControlPlane:
         progress("starting the controller manager and the scheduler")
         started = [self._start_controller_manager(), self._start_scheduler()]
         account = "/api/v1/namespaces/default/serviceaccounts/default"
-        wait_until(lambda: self._answers(account), what="the default ServiceAccount", programs=started)
+        wait_until(lambda: self.api.answers(account), what="the default ServiceAccount", programs=started)
 
     def start_apiserver(self) -> None:
         """Start the apiserver and wait until it is ready."""
         programs = [self._start_apiserver()]
-        wait_until(lambda: self._answers("/readyz"), what="the apiserver's readiness", programs=programs)
+        wait_until(lambda: self.api.answers("/readyz"), what="the apiserver's readiness", programs=programs)
 
     def stop_apiserver(self, *, grace_seconds: float = 3) -> None:
         """Stop the apiserver; it is killed when open watches keep it draining longer than ``grace_seconds``."""
@@ -221,12 +225,3 @@ class ControlPlane:
         files = [f"--filename={path}" for path in crds]
         run([*kubectl, "apply", "--server-side", *files])
         run([*kubectl, "wait", "--for=condition=Established", "--timeout=30s", *files])
-
-    def _answers(self, path: str) -> bool:
-        pki = self.directory / "pki"
-        trust = ssl.create_default_context(cafile=str(pki / "ca.crt"))
-        trust.load_cert_chain(pki / "admin.crt", pki / "admin.key")
-        try:
-            return httpx.get(self.server + path, verify=trust, trust_env=False, timeout=5).is_success
-        except httpx.TransportError:
-            return False

@@ -1,0 +1,44 @@
+"""Asking the apiserver whether things are as they should be, without kubectl's start-up time."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+
+@dataclass(frozen=True)
+class ApiServer:
+    """The apiserver at ``url``, asked with all rights."""
+
+    url: str
+    pki: Path
+
+    def answers(self, path: str) -> bool:
+        """Tell whether a GET of ``path`` succeeds."""
+        return self._get(path) is not None
+
+    def has_condition(self, path: str, kind: str) -> bool:
+        """Tell whether the object at ``path`` exists and its condition ``kind`` is True."""
+        found: dict[str, Any] = self._get(path) or {}
+        conditions = found.get("status", {}).get("conditions", [])
+        return any(one["type"] == kind and one["status"] == "True" for one in conditions)
+
+    def _get(self, path: str) -> Any | None:
+        try:
+            answer = httpx.get(self.url + path, verify=self._trust, trust_env=False, timeout=5)
+        except httpx.TransportError:
+            return None
+        if not answer.is_success:
+            return None
+        return answer.json() if "json" in answer.headers.get("content-type", "") else answer.text
+
+    @cached_property
+    def _trust(self) -> ssl.SSLContext:
+        trust = ssl.create_default_context(cafile=str(self.pki / "ca.crt"))
+        trust.load_cert_chain(self.pki / "admin.crt", self.pki / "admin.key")
+        return trust

@@ -1,0 +1,223 @@
+"""A node: a sandbox on the cluster's bridge in which containerd, a kubelet and a kube-proxy run.
+
+The sandbox sees a /run and a /var of its own, so every program keeps its default paths and any number
+of nodes run side by side; the kubelet's device plugins leave no choice, since its socket is compiled in.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+import yaml
+
+from e2e.cluster import cgroups, network
+from e2e.cluster.containerd import start_containerd
+from e2e.cluster.control_plane import ControlPlane
+from e2e.cluster.kube_proxy import start_kube_proxy
+from e2e.cluster.paths import cache_root
+from e2e.cluster.programs import Program, Programs, wait_until
+from e2e.cluster.sandbox import Sandbox, SandboxSetup
+
+_LEASE_SECONDS = 4
+# The kubelet would set these on the host's kernel; it leaves alone what already reads as it wants.
+_KERNEL_AS_KUBELET_WANTS_IT: Mapping[str, str] = {
+    "vm/overcommit_memory": "1",
+    "vm/panic_on_oom": "0",
+    "kernel/panic": "10",
+    "kernel/panic_on_oops": "1",
+    "kernel/keys/root_maxkeys": "1000000",
+    "kernel/keys/root_maxbytes": "25000000",
+}
+
+
+@dataclass(frozen=True)
+class NodeRecord:
+    """What a later process must know of a node; ``init_pid`` is that of its sandbox."""
+
+    name: str
+    index: int
+    cgroup: str
+    init_pid: int
+
+    @property
+    def address(self) -> str:
+        """The node's own address."""
+        return network.node_address(self.index)
+
+
+@dataclass(frozen=True)
+class Node:
+    """One node of the cluster of ``control_plane``."""
+
+    control_plane: ControlPlane
+    record: NodeRecord
+
+    @classmethod
+    def create(cls, control_plane: ControlPlane, *, name: str, index: int, cgroup: str) -> Node:
+        """Make the node's sandbox and plug it in; nothing runs in it yet."""
+        directory = _directory(control_plane, name)
+        sandbox = _make_sandbox(control_plane, directory)
+        network.connect_node(control_plane.sandbox, sandbox, index=index)
+        record = NodeRecord(name=name, index=index, cgroup=cgroup, init_pid=sandbox.init_pid)
+        (directory / "node.json").write_text(json.dumps(asdict(record)))
+        return cls(control_plane, record)
+
+    @classmethod
+    def load_all(cls, control_plane: ControlPlane) -> list[Node]:
+        """Return the nodes that were made so far, killed ones included, in the order of their making."""
+        records = (control_plane.directory / "nodes").glob("*/node.json")
+        nodes = [cls(control_plane, NodeRecord(**json.loads(path.read_text()))) for path in records]
+        return sorted(nodes, key=lambda node: node.record.index)
+
+    @property
+    def name(self) -> str:
+        """The node's name in Kubernetes."""
+        return self.record.name
+
+    @property
+    def directory(self) -> Path:
+        """Where the node's files lie."""
+        return _directory(self.control_plane, self.name)
+
+    @property
+    def sandbox(self) -> Sandbox:
+        """The sandbox that is the node."""
+        return Sandbox(self.record.init_pid)
+
+    @cached_property
+    def programs(self) -> Programs:
+        """The programs on the node."""
+        return Programs(self.directory / "programs", self.sandbox)
+
+    def start(self) -> None:
+        """Start what makes a node of the sandbox; ``wait_until_ready`` waits for it."""
+        start_containerd(
+            self.programs, self.control_plane.binaries, self.directory, index=self.record.index
+        )
+        self.start_kubelet()
+        start_kube_proxy(self.control_plane, self.programs, self.directory, node_name=self.name)
+
+    def wait_until_ready(self) -> None:
+        """Wait until Kubernetes calls the node Ready."""
+        path = f"/api/v1/nodes/{self.name}"
+        wait_until(
+            lambda: self.control_plane.api.has_condition(path, "Ready"),
+            what=f"{self.name} becoming Ready",
+            programs=[self.programs.get(name) for name in ("containerd", "kubelet", "kube-proxy")],
+        )
+
+    def start_kubelet(self) -> Program:
+        """Start the kubelet, the first time or after it was killed."""
+        config = self.directory / "kubelet.yaml"
+        config.write_text(yaml.safe_dump(self._kubelet_config(), sort_keys=False))
+        kubeconfig = self.control_plane.write_kubeconfig(f"system:node:{self.name}", ["system:nodes"])
+        return self.programs.start(
+            "kubelet",
+            [
+                self.control_plane.binaries.kubernetes / "kubelet",
+                f"--config={config}",
+                f"--kubeconfig={kubeconfig}",
+                f"--hostname-override={self.name}",
+                f"--node-ip={self.record.address}",
+            ],
+        )
+
+    def kill_kubelet(self) -> None:
+        """Kill the kubelet as an operating system out of memory would; its pods go on."""
+        self.programs.get("kubelet").kill()
+
+    def kill(self) -> None:
+        """Kill all of the node at once, pods included, as a power cut would."""
+        self.sandbox.kill()
+        self.programs.forget()
+        cgroups.remove(self.record.cgroup)
+
+    def _kubelet_config(self) -> dict[str, object]:
+        pki = self.control_plane.directory / "pki"
+        certificate, key = self.control_plane.authority.sign_server(
+            [self.name], [self.record.address]
+        ).write(self.directory, "kubelet")
+        no_resolver = self.directory / "no-resolver.conf"
+        no_resolver.touch()
+        return {
+            "apiVersion": "kubelet.config.k8s.io/v1beta1",
+            "kind": "KubeletConfiguration",
+            "authentication": {
+                "anonymous": {"enabled": False},
+                "webhook": {"enabled": True},
+                "x509": {"clientCAFile": str(pki / "ca.crt")},
+            },
+            "authorization": {"mode": "Webhook"},
+            "tlsCertFile": str(certificate),
+            "tlsPrivateKeyFile": str(key),
+            "containerRuntimeEndpoint": "unix:///run/containerd/containerd.sock",
+            "clusterDNS": [network.DNS_SERVICE_ADDRESS],
+            "clusterDomain": "cluster.local",
+            "resolvConf": str(no_resolver),
+            "cgroupDriver": "cgroupfs",
+            "cgroupRoot": cgroups.create(self.record.cgroup),
+            "failCgroupV1": False,
+            "failSwapOn": False,
+            "enforceNodeAllocatable": [],
+            # The disk is the host's: how full it is says nothing about the node.
+            "localStorageCapacityIsolation": False,
+            "evictionHard": {
+                "nodefs.available": "0%",
+                "nodefs.inodesFree": "0%",
+                "imagefs.available": "0%",
+                "imagefs.inodesFree": "0%",
+                "memory.available": "0%",
+            },
+            "imageGCHighThresholdPercent": 100,
+            "serializeImagePulls": False,
+            # Losing a node is noticed after 8 s, which takes a heartbeat well below that.
+            "nodeLeaseDurationSeconds": _LEASE_SECONDS,
+            "nodeStatusUpdateFrequency": "2s",
+            # A changed ConfigMap reaches its pods in seconds instead of a minute.
+            "syncFrequency": "5s",
+        }
+
+
+def _directory(control_plane: ControlPlane, name: str) -> Path:
+    return control_plane.directory / "nodes" / name
+
+
+def _make_sandbox(control_plane: ControlPlane, directory: Path) -> Sandbox:
+    var = directory / "var"
+    for part in ("lib/kubelet", "log", "tmp"):
+        (var / part).mkdir(parents=True, exist_ok=True)
+    if not (var / "run").is_symlink():
+        (var / "run").symlink_to("/run")
+    setup = SandboxSetup(
+        binds=[*_keep_visible(var), (var, Path("/var")), *_pretended_sysctls(directory)],
+        tmpfs=[Path("/run")],
+        shared=[Path("/var"), Path("/run")],
+        sysctls={"net/ipv4/ip_forward": "1"},
+        private_proc=True,
+    )
+    return Sandbox.create(setup, log=directory / "sandbox.log", inside=control_plane.sandbox)
+
+
+def _keep_visible(var: Path) -> list[tuple[Path, Path]]:
+    """The programs and the node's files lie in the cache; where that is below /var, the new /var gets it too."""
+    if not cache_root().is_relative_to("/var"):
+        return []
+    target = var / cache_root().relative_to("/var")
+    target.mkdir(parents=True, exist_ok=True)
+    return [(cache_root(), target)]
+
+
+def _pretended_sysctls(directory: Path) -> list[tuple[Path, Path]]:
+    binds = []
+    for name, value in _KERNEL_AS_KUBELET_WANTS_IT.items():
+        pretended = directory / "sysctl" / name.replace("/", ".")
+        pretended.parent.mkdir(exist_ok=True)
+        pretended.write_text(value)
+        if os.path.exists(f"/proc/sys/{name}"):
+            binds.append((pretended, Path("/proc/sys", name)))
+    return binds

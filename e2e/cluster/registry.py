@@ -1,0 +1,87 @@
+"""The cluster's image registry: the only one that its nodes know, whatever registry an image names.
+
+Layers are kept on disk for all clusters, now and later, by their content; tags live in the memory of
+each cluster's own registry. So pushing an image again costs a second, and a tag that nobody pushed to
+this cluster is missing.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import httpx
+
+from e2e.cluster import network, oci
+from e2e.cluster.commands import run
+from e2e.cluster.control_plane import ControlPlane
+from e2e.cluster.locks import exclusive
+from e2e.cluster.paths import images_root
+from e2e.cluster.programs import wait_until
+
+PAUSE_IMAGE = "localhost:5000/pause:1"
+_PORT = 5000
+REGISTRY_URL = f"http://{network.HUB_ADDRESS}:{_PORT}"
+"""Where nodes find the registry."""
+_BUSYBOX = Path("/bin/busybox")
+
+
+class Registry:
+    """The registry of the cluster of ``control_plane``."""
+
+    def __init__(self, control_plane: ControlPlane) -> None:
+        """Use the registry, which may not have been started yet."""
+        self._control_plane = control_plane
+        self._crane = control_plane.binaries.crane / "crane"
+
+    def start(self) -> None:
+        """Start it, with the image that every pod needs."""
+        disk = images_root() / "layers"
+        disk.mkdir(parents=True, exist_ok=True)
+        command = [self._crane, "registry", "serve", f"--address=:{_PORT}", f"--disk={disk}"]
+        program = self._control_plane.programs.start("registry", command)
+        wait_until(self._answers, what="the registry's start", programs=[program])
+        self.push(_pause_layout(), PAUSE_IMAGE)
+
+    def push(self, layout: Path, reference: str) -> None:
+        """Push the image in the OCI layout ``layout``, to be pulled inside as ``reference``."""
+        target = f"{self._control_plane.link.address}:{_PORT}/{repository_and_tag(reference)}"
+        run([self._crane, "push", "--insecure", layout, target])
+
+    def push_files(self, files: Mapping[str, oci.File], reference: str) -> None:
+        """Push an image that holds just ``files``, as for an image volume."""
+        with tempfile.TemporaryDirectory() as scratch:
+            oci.write_layout(Path(scratch, "layout"), files)
+            self.push(Path(scratch, "layout"), reference)
+
+    def _answers(self) -> bool:
+        try:
+            url = f"http://{self._control_plane.link.address}:{_PORT}/v2/"
+            return httpx.get(url, trust_env=False, timeout=2).is_success
+        except httpx.TransportError:
+            return False
+
+
+def repository_and_tag(reference: str) -> str:
+    """Return ``reference`` without its registry, as the nodes ask the cluster's registry for it."""
+    first, slash, rest = reference.partition("/")
+    if slash and ("." in first or ":" in first or first == "localhost"):
+        official = first == "docker.io" and "/" not in rest
+        return f"library/{rest}" if official else rest
+    return reference if slash else f"library/{reference}"
+
+
+def _pause_layout() -> Path:
+    layout = images_root() / "pause-1"
+    with exclusive(images_root() / "pause.lock"):
+        if not layout.exists():
+            scratch = images_root() / ".pause-1"
+            shutil.rmtree(scratch, ignore_errors=True)
+            entrypoint = ["/busybox", "sleep", "2147483647"]
+            oci.write_layout(
+                scratch, {"busybox": oci.File(_BUSYBOX.read_bytes(), 0o755)}, entrypoint=entrypoint
+            )
+            scratch.rename(layout)
+    return layout
