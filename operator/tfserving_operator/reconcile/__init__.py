@@ -1,0 +1,1 @@
+"""Observe, plan, act: one ServedModel at a time, whatever set it off."""
