@@ -189,26 +189,10 @@ def test_pools_can_be_fixed_after_they_were_scaled(served_models: ServedModels, 
     assert served_models.apply(namespace, fixed) == ""
 
 
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [
-        pytest.param({"pools": [{"name": "a"}]}, {"pools": [{"name": "b"}]}, id="renamed"),
-        pytest.param({}, {"pools": [{"name": "b"}]}, id="default renamed"),
-        pytest.param({"pools": [{"name": "a"}]}, {}, id="back to the default"),
-    ],
-)
-def test_all_pools_cannot_go_at_once(
-    served_models: ServedModels, namespace: str, before: dict[str, Any], after: dict[str, Any]
-) -> None:
-    served_models.apply(namespace, _manifest(before))
-    assert "no pool of before is left, so everything that serves would be removed" in served_models.apply(
-        namespace, _manifest(after)
-    )
-
-
-def test_a_pool_is_replaced_in_two_steps(served_models: ServedModels, namespace: str) -> None:
-    for names in (["a"], ["a", "b"], ["b"]):
-        assert served_models.apply(namespace, _manifest({"pools": [{"name": name} for name in names]})) == ""
+def test_replicas_can_be_raised_when_a_pool_takes_them(served_models: ServedModels, namespace: str) -> None:
+    served_models.apply(namespace, _manifest({"pools": [{"name": "a", "replicas": {"fixed": 1}}]}))
+    both = _manifest({"replicas": 3, "pools": [{"name": "a", "replicas": {"fixed": 1}}, {"name": "b"}]})
+    assert served_models.apply(namespace, both) == ""
 
 
 def test_the_whole_status_is_kept_and_shown_by_kubectl(served_models: ServedModels, namespace: str) -> None:
@@ -235,7 +219,7 @@ def test_kubectl_get_says_what_is_served_where_and_why_not(served_models: Served
         "NAME": "case",
         "READY": "True",
         "REPLICAS": "1/2",
-        "VERSIONS": "m:3",
+        "VERSIONS": "m@3",
         "POOLS": "gpu 1/1, cpu 0/1",
         "STATUS": "Unschedulable",
     }
@@ -275,7 +259,7 @@ def _status() -> ServedModelStatus:
         desired_replicas=2,
         ready_summary="1/2",
         pool_summary="gpu 1/1, cpu 0/1",
-        version_summary="m:3",
+        version_summary="m@3",
         selector="tfserving.dev/servedmodel=case",
         endpoints=Endpoints(rest="case.ns.svc:8501", grpc="case.ns.svc:8500"),
         pools=[PoolStatus(name="gpu", desired=1, ready=1, updated=1)],

@@ -123,6 +123,8 @@ def _owned_field(kind: str) -> dict[str, Any]:
     described = {"description": "Belongs to the operator: refused.", "type": kind}
     if kind == "string":
         return described | {"maxLength": 253}
+    if kind == "integer":
+        return described | {"format": "int64", "minimum": 0}
     if kind == "array":
         return described | {"maxItems": 16, "items": _any_object("An item."), "x-kubernetes-list-type": "atomic"}
     return described

@@ -124,7 +124,9 @@ class Toleration(ApiModel):
         description="Taint effect; left out: every effect.",
         json_schema_extra={"enum": ["NoSchedule", "PreferNoSchedule", "NoExecute"]},
     )
-    toleration_seconds: int | None = Field(default=None, description="How long NoExecute is tolerated.")
+    toleration_seconds: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = Field(
+        default=None, description="How long NoExecute is tolerated."
+    )
 
 
 class Scheduling(ApiModel):

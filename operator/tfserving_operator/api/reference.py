@@ -19,9 +19,8 @@ The same text is in the cluster: `kubectl explain servedmodel.spec --recursive`.
 - A field marked *required* must be there; every other one may be left out.
 - Lists marked *by name* are merged by name in server-side apply, so that several owners can share one.
 - Nothing in the spec is fixed after creation. What a running server can take up (versions and labels of models
-  that are mounted, replicas) rolls no pods; any other change rolls the pods of the pools that it concerns. Two
-  changes are refused because they would be accidents: scaling where every pool fixes its replicas, and removing
-  all pools at once.
+  that are mounted, replicas) rolls no pods; any other change rolls the pods of the pools that it concerns. One
+  change is refused because it would do nothing: scaling where every pool fixes its replicas.
 - `metadata.name` and pool names are in the names of what the operator makes (`NAME-POOL-headless`), so their
   length is bounded.
 """

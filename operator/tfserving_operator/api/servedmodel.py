@@ -104,12 +104,6 @@ class ServedModelSpec(ApiModel):
                 optionalOldSelf=True,
                 fieldPath=".replicas",
             ),
-            cel(
-                "(has(self.pools) ? self.pools.map(pool, pool.name) : ['default']).exists(name, name in "
-                "(has(oldSelf.pools) ? oldSelf.pools.map(pool, pool.name) : ['default']))",
-                "no pool of before is left, so everything that serves would be removed: add the new pool beside the "
-                "old one, and remove the old one when the new one is ready",
-            ),
         )
     )
 
@@ -126,7 +120,8 @@ class ServedModelSpec(ApiModel):
     batching: Batching | None = Field(default=None, description="Server-side batching. Left out: off.")
     pools: Annotated[list[Pool], Field(min_length=1, max_length=8)] = Field(
         default_factory=lambda: [Pool(name="default")],
-        description="Groups of equal replicas, in order of priority. Left out: one CPU pool named default.",
+        description="Groups of equal replicas, in order of priority. Left out: one CPU pool named default. "
+        "A pool that leaves the list goes on serving until the others are ready.",
         json_schema_extra=map_list("name"),
     )
     replicas: ReplicaCount = Field(
@@ -209,14 +204,16 @@ class ServedModelStatus(ApiModel):
         default=None, description="Ready of desired replicas, for kubectl get."
     )
     version_summary: Annotated[str, Field(max_length=256)] | None = Field(
-        default=None, description="Versions served, for kubectl get."
+        default=None, description="Versions served by model, for kubectl get: digits@2,1 resnet@7."
     )
     selector: Annotated[str, Field(max_length=512)] | None = Field(
         default=None, description="Label selector of the pods (for scale)."
     )
     endpoints: Endpoints | None = Field(default=None, description="Where clients send requests.")
-    pools: Annotated[list[PoolStatus], Field(max_length=8)] = Field(
-        default_factory=list, description="What each pool has.", json_schema_extra=map_list("name")
+    pools: Annotated[list[PoolStatus], Field(max_length=32)] = Field(
+        default_factory=list,
+        description="What each pool has; a pool that left the spec is listed as long as it serves.",
+        json_schema_extra=map_list("name"),
     )
     models: Annotated[list[ModelStatus], Field(max_length=16)] = Field(
         default_factory=list,
