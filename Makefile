@@ -33,11 +33,12 @@ test-e2e: .venv/synced ## End-to-end tests on the embedded cluster
 	$(RUN)/pytest e2e
 
 .PHONY: lint
-lint: .venv/synced ## Style, format, types, import contracts
+lint: .venv/synced ## Style, format, types, import contracts, generated files up to date
 	$(RUN)/ruff check
 	$(RUN)/ruff format --check --quiet
 	$(RUN)/mypy
 	$(RUN)/lint-imports --no-logo
+	@$(MAKE) --no-print-directory generate CHECK=--check
 
 .PHONY: format
 format: .venv/synced ## Put all Python into the project's format
@@ -45,7 +46,10 @@ format: .venv/synced ## Put all Python into the project's format
 	$(RUN)/ruff format
 
 .PHONY: generate
-generate: .venv/synced ## Write what is generated: CRDs, the chart's copy of them, docs/api
+generate: .venv/synced ## Write what is generated: the CRD, the chart's copy of it, docs/api.md, wire formats
+	$(PYTHON) scripts/generate.py $(CHECK)
+	$(PYTHON) scripts/generate_wire_formats.py $(CHECK)
+	$(PYTHON) -m e2e.modelserver.wire.compile $(CHECK)
 
 .PHONY: image
 image: ## Build the operator's image with docker, podman or buildah: OPERATOR_IMAGE=name:tag
