@@ -7,7 +7,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import boto3
+import boto3  # type: ignore[import-untyped]  # ships no types
 import pytest
 from moto.server import ThreadedMotoServer
 

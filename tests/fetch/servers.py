@@ -17,7 +17,7 @@ CHUNK_BYTES = 64 << 10
 
 @dataclass
 class Trouble:
-    """What goes wrong with the requests whose path ends in ``path_end``."""
+    """What goes wrong with the requests whose path ends in ``path_end``, but for the first few."""
 
     path_end: str = ""
     status: int | None = None
@@ -26,9 +26,16 @@ class Trouble:
     flip_a_bit: bool = False
     stall: bool = False
     times: int = 1_000_000
+    spared: int = 0
 
-    def matches(self, request: web.Request) -> bool:
-        return self.times > 0 and request.path.endswith(self.path_end)
+    def strikes(self, request: web.Request) -> bool:
+        if self.times <= 0 or not request.path.endswith(self.path_end):
+            return False
+        if self.spared > 0:
+            self.spared -= 1
+            return False
+        self.times -= 1
+        return True
 
 
 @dataclass
@@ -53,11 +60,7 @@ class Loopback:
         return [r for r in self.seen if r.method == "GET" and r.path.endswith(path_end)]
 
     def next_trouble(self, request: web.Request) -> Trouble | None:
-        for trouble in self.troubles:
-            if trouble.matches(request):
-                trouble.times -= 1
-                return trouble
-        return None
+        return next((trouble for trouble in self.troubles if trouble.strikes(request)), None)
 
 
 @contextmanager
@@ -108,6 +111,7 @@ def _serve(handle: Callable[..., object], on_stop: Callable[..., object] | None 
 
     async def run() -> None:
         app = web.Application(middlewares=[_trouble_middleware(server)], client_max_size=1 << 30)
+        app.on_response_prepare.append(_note_status)
         app.router.add_route("*", "/{path:.*}", handle)  # type: ignore[arg-type]
         runner = web.AppRunner(app, shutdown_timeout=0.1)
         await runner.setup()
@@ -132,21 +136,23 @@ def _serve(handle: Callable[..., object], on_stop: Callable[..., object] | None 
         loop.close()
 
 
+async def _note_status(request: web.Request, response: web.StreamResponse) -> None:
+    request["seen"].status = response.status
+
+
 def _trouble_middleware(server: Loopback):  # type: ignore[no-untyped-def]
     @web.middleware
     async def middleware(request: web.Request, handler: Callable[..., object]) -> web.StreamResponse:
         headers = request.headers
         entry = SeenRequest(request.method, request.path, headers.get("Range"), headers.get("Authorization"))
         server.seen.append(entry)
+        request["seen"] = entry
         if server.required_authorization not in (None, entry.authorization):
-            entry.status = 401
             return web.Response(status=401)
         trouble = server.next_trouble(request)
         if trouble and trouble.status:
-            entry.status = trouble.status
             return web.Response(status=trouble.status)
         response: web.StreamResponse = await handler(request)  # type: ignore[misc]
-        entry.status = response.status
         if trouble and request.method == "GET":
             return await _spoiled(request, response, trouble)
         return response

@@ -27,8 +27,13 @@ def test_newest_version_comes_into_place_with_every_file(bucket: Bucket, s3_fetc
 
 @pytest.mark.parametrize(
     ("policy", "expected"),
-    [("latest:1", ["11"]), ("latest:2", ["11", "3"]), ("latest:9", ["1", "11", "2", "3"]), ("specific:1,3", ["1", "3"])]
-    + [("all", ["1", "11", "2", "3"])],
+    [
+        ("latest:1", ["11"]),
+        ("latest:2", ["11", "3"]),
+        ("latest:9", ["1", "11", "2", "3"]),
+        ("specific:1,3", ["1", "3"]),
+        ("all", ["1", "11", "2", "3"]),
+    ],
 )
 def test_policy_chooses_versions_by_number(
     bucket: Bucket, s3_fetcher: Fetcher, policy: str, expected: list[str]

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from tfserving_operator.fetch.source import ArchiveSource
 from tfserving_operator.fetch.termination import FetchReason
 
 _CHUNK_BYTES = 1 << 20
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)")
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,20 @@ class Validators:
     def if_range(self) -> str | None:
         """The value for If-Range: a strong ETag, else the date."""
         return self.etag if self.etag and not self.etag.startswith("W/") else self.last_modified
+
+    def go_on_in(self, response: aiohttp.ClientResponse, *, at_byte: int) -> bool:
+        """Return whether a partial answer belongs to this state of the file and begins at ``at_byte``.
+
+        Not every server that knows ranges knows If-Range.
+        """
+        start, total = _content_range(response)
+        now = _validators_of(response, self.identity)
+        pairs = (
+            (self.etag, now.etag),
+            (self.last_modified, now.last_modified),
+            (self.size_bytes, total),
+        )
+        return start == at_byte and all(old == new for old, new in pairs if old is not None and new is not None)
 
     def unless_changed(self) -> dict[str, str]:
         """Return the headers that ask for the file only if it is another than this one."""
@@ -99,10 +115,10 @@ class ArchiveDownload:
             if response.status == 416:
                 self.path.unlink(missing_ok=True)
                 raise TransientError(f"{self._source.display} answered 416 to a request to go on at byte {size}.")
-            is_continued = response.status == 206 and _range_start(response) == size
-            if response.status == 206 and not is_continued:
+            is_continued = response.status == 206
+            if is_continued and not (have and have.go_on_in(response, at_byte=size)):
                 self.path.unlink(missing_ok=True)
-                raise TransientError(f"{self._source.display} went on at another byte than it was asked to.")
+                raise TransientError(f"{self._source.display} went on with another file or byte than it was asked to.")
             await self._receive(response, append=is_continued, progress=progress)
         return _COMPLETE
 
@@ -154,10 +170,11 @@ def _validators_of(response: aiohttp.ClientResponse, identity: str) -> Validator
     return Validators(identity, headers.get("ETag"), headers.get("Last-Modified"), response.content_length)
 
 
-def _range_start(response: aiohttp.ClientResponse) -> int | None:
-    unit, _, spec = response.headers.get("Content-Range", "").partition(" ")
-    first = spec.partition("-")[0]
-    return int(first) if unit == "bytes" and first.isdecimal() else None
+def _content_range(response: aiohttp.ClientResponse) -> tuple[int | None, int | None]:
+    match = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
+    if not match:
+        return None, None
+    return int(match[1]), int(match[2]) if match[2].isdecimal() else None
 
 
 def _flush(descriptor: int) -> None:
