@@ -104,6 +104,10 @@ def test_the_crd_is_stored_as_written(served_models: ServedModels) -> None:
     assert stored["spec"] == yaml.safe_load(CRD_FILE.read_text())["spec"]
 
 
+def test_the_crd_is_small_enough_for_client_side_apply(served_models: ServedModels) -> None:
+    served_models.cluster.kubectl("apply", "--server-side=false", "--dry-run=server", "-f", CRD_FILE)
+
+
 @pytest.mark.parametrize("case", CASES["accepted"], ids=lambda case: case["title"])
 def test_a_good_manifest_is_accepted(served_models: ServedModels, case: dict[str, Any]) -> None:
     assert served_models.causes_of_refusal(_manifest(case["spec"], case.get("name", "case"))) == []
@@ -120,6 +124,39 @@ def test_every_example_is_accepted(served_models: ServedModels, example: Path) -
     served_models.cluster.kubectl(
         "create", "--dry-run=server", "--validate=strict", "--namespace", "default", "-f", example
     )
+
+
+def test_the_largest_manifest_is_within_the_cost_of_rules(served_models: ServedModels) -> None:
+    assert served_models.causes_of_refusal(_largest_manifest()) == []
+
+
+def _largest_manifest() -> dict[str, Any]:
+    versions = list(range(1, 33))
+    labels = {f"label_{version}": version for version in versions[:16]}
+    source = {"uri": "https://host/" + "x" * 2000 + "/{version}.tar.gz", "credentials": {"secretName": "s"}}
+    models = [
+        {"name": f"m{i}", "source": source, "versions": {"specific": versions}, "labels": labels} for i in range(16)
+    ]
+    env = [{"name": f"NAME_{i}", "value": "x" * 100} for i in range(64)]
+    pairs = {f"example.com/{i:060d}": "x" * 63 for i in range(64)}
+    amounts = {f"example.com/{i}": "1Gi" for i in range(16)}
+    named = [{"name": f"name-{i}", "command": ["x"] * 16} for i in range(32)]
+    batch_sizes = list(range(1, 65))
+    pool = {
+        "accelerator": {},
+        "resources": {"requests": amounts, "limits": amounts},
+        "scheduling": {"nodeSelector": pairs, "tolerations": [{"key": "k", "operator": "Exists"}] * 32},
+        "batching": {"maxBatchSize": 64, "allowedBatchSizes": batch_sizes},
+        "server": {"env": env},
+        "podLabels": pairs,
+        "podAnnotations": pairs,
+        "podTemplate": {
+            "metadata": {"labels": pairs, "annotations": pairs},
+            "spec": {"containers": named, "initContainers": named, "volumes": named},
+        },
+    }
+    pools = [{"name": f"pool-{i}", **pool} for i in range(8)]
+    return _manifest({"models": models, "server": {"env": env}, "pools": pools})
 
 
 def test_a_misspelt_field_is_refused(served_models: ServedModels) -> None:

@@ -117,7 +117,11 @@ class Toleration(ApiModel):
     """A toleration, as in a pod."""
 
     key: Annotated[str, Field(max_length=317)] | None = Field(default=None, description="Taint key.")
-    operator: Annotated[str, Field(max_length=16)] | None = Field(default=None, description="Exists or Equal.")
+    operator: Annotated[str, Field(max_length=16)] | None = Field(
+        default=None,
+        description="Exists or Equal; left out: Equal.",
+        json_schema_extra={"enum": ["Exists", "Equal"]},
+    )
     value: LabelValue | None = Field(default=None, description="Taint value.")
     effect: Annotated[str, Field(max_length=32)] | None = Field(
         default=None,

@@ -33,8 +33,8 @@ def render_reference(crd: dict[str, Any]) -> str:
     parts = [
         _INTRODUCTION,
         _rules("## ServedModel", root),
-        *_sections("spec", root["properties"]["spec"]),
-        *_sections("status", root["properties"]["status"]),
+        *_sections("spec", root["properties"]["spec"], {}),
+        *_sections("status", root["properties"]["status"], {}),
         _words("## Conditions", "Type", ConditionType),
         _words("## Reasons", "Reason", Reason),
         "What to do about each: [troubleshooting](troubleshooting.md).\n",
@@ -43,18 +43,31 @@ def render_reference(crd: dict[str, Any]) -> str:
     return "\n".join(parts)
 
 
-def _sections(path: str, schema: Schema) -> Iterator[str]:
-    """One section for each object below ``path`` that has fields of its own, parents first."""
+def _sections(path: str, schema: Schema, written: dict[str, str]) -> Iterator[str]:
+    """One section for each object below ``path`` that has fields of its own, parents first.
+
+    ``written`` keeps the fields that have a section by where it is, so that none is written twice.
+    """
     properties: dict[str, Schema] = schema["properties"]
+    header = f"## {path}\n\n{_plain(schema['description'])}\n"
+    fields = str(properties)
+    if fields in written:
+        yield f"{header}\nFields and rules are those of [{written[fields]}](#{_anchor(written[fields])}).\n"
+        return
+    written[fields] = path
     required = set(schema.get("required", []))
-    rows = [_row(name, child, name in required) for name, child in properties.items()]
-    header = f"## {path}\n\n{schema['description']}\n\n| Field | Type | Default | Bounds | Description |\n"
-    header += "| --- | --- | --- | --- | --- |\n"
-    yield header + "\n".join(rows) + "\n" + _rule_list(schema)
+    rows = [_row(path, name, child, is_required=name in required) for name, child in properties.items()]
+    table = "| Field | Type | Default | Bounds | Description |\n| --- | --- | --- | --- | --- |\n"
+    yield f"{header}\n{table}" + "\n".join(rows) + "\n" + _rule_list(schema)
     for name, child in properties.items():
         suffix, inner = _element(child)
         if "properties" in inner:
-            yield from _sections(f"{path}.{name}{suffix}", inner)
+            yield from _sections(f"{path}.{name}{suffix}", inner, written)
+
+
+def _anchor(path: str) -> str:
+    """What GitHub makes of the heading of ``path``."""
+    return "".join(letter for letter in path.lower() if letter.isalnum())
 
 
 def _element(schema: Schema) -> tuple[str, Schema]:
@@ -66,15 +79,20 @@ def _element(schema: Schema) -> tuple[str, Schema]:
     return "", schema
 
 
-def _row(name: str, schema: Schema, is_required: bool) -> str:
+def _row(path: str, name: str, schema: Schema, *, is_required: bool) -> str:
     default = "*required*" if is_required else f"`{_yaml(schema['default'])}`" if "default" in schema else ""
-    description = schema["description"] + "".join(
-        f" *Rule: {rule['message']}.*"
-        for rule in _own_rules(schema) + _own_rules(_element(schema)[1])
-        if "properties" not in _element(schema)[1]
-    )
-    cells = [f"`{name}`", _type(schema), default, _bounds(schema), description]
+    suffix, inner = _element(schema)
+    has_section = "properties" in inner
+    rules = [] if has_section else [*_own_rules(schema), *(_own_rules(inner) if suffix else [])]
+    description = " ".join([schema["description"], *(f"Rule: {rule['message']}." for rule in rules)])
+    kind = f"[{_type(schema)}](#{_anchor(f'{path}.{name}')})" if has_section else _type(schema)
+    cells = [f"`{name}`", kind, default, _bounds(schema), _plain(description)]
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _plain(text: str) -> str:
+    """``text`` so that Markdown leaves it alone."""
+    return text.replace("*", "\\*").replace("<", "&lt;")
 
 
 def _own_rules(schema: Schema) -> list[dict[str, Any]]:
@@ -119,7 +137,7 @@ def _own_bounds(schema: Schema) -> Iterator[str]:
 
 
 def _rule_list(schema: Schema) -> str:
-    rules = [f"- {rule['message']}" for rule in _own_rules(schema)]
+    rules = [f"- {_plain(rule['message'])}" for rule in _own_rules(schema)]
     return "\nRefused with these words:\n\n" + "\n".join(rules) + "\n" if rules else ""
 
 
