@@ -4,11 +4,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from tfserving_operator.clients.model_service import VersionState
 
 from tests.reconcile.world import KEY, NOW, SCHEDULED, UID, KilledError, Settings, World, served_model, version
 from tfserving_operator.api.refs import ObjectRef
 from tfserving_operator.clients.errors import Conflict, Rejected, Unavailable
+from tfserving_operator.clients.model_service import Unknown, VersionState
 from tfserving_operator.reconcile.controller import Controller
 
 FETCHED = {"name": "digits", "source": {"uri": "s3://bucket/digits"}}
@@ -225,8 +225,8 @@ async def test_what_somebody_added_to_a_child_is_taken_out_again() -> None:
     live = world.objects[DEPLOYMENT]
     live["spec"]["template"]["spec"]["nodeSelector"] = {"disk": "ssd"}
     live["spec"]["template"]["metadata"]["annotations"]["kubectl.kubernetes.io/restartedAt"] = "now"
-    pod_fields = {"f:nodeSelector": {}, "f:containers": {'k:{"name":"server"}': {"f:image": {}}}}
-    annotations = {"f:annotations": {"f:kubectl.kubernetes.io/restartedAt": {}}}
+    pod_fields: dict[str, Any] = {"f:nodeSelector": {}, "f:containers": {'k:{"name":"server"}': {"f:image": {}}}}
+    annotations: dict[str, Any] = {"f:annotations": {"f:kubectl.kubernetes.io/restartedAt": {}}}
     live["metadata"]["managedFields"] = [
         {"manager": "tfserving-operator", "fieldsV1": {"f:spec": {"f:template": {"f:spec": {
             "f:containers": {'k:{"name":"server"}': {".": {}, "f:image": {}}}}}}}},
@@ -420,4 +420,20 @@ async def test_a_version_that_fails_to_load_is_quoted_and_the_old_one_serves_on(
     await controller.reconcile(KEY)
     assert condition(world, "Degraded")["reason"] == "ModelLoadFailed"
     assert "version 2 did not load (Data loss: corrupt)" in condition(world, "Degraded")["message"]
+    assert condition(world, "Ready")["status"] == "True"
+
+
+async def test_a_server_that_stays_silent_makes_degraded_unknown_and_ready_stays() -> None:
+    world, controller, clock = await serving()
+    world.answers = {"digits": Unknown("deadline exceeded")}
+    await controller.reconcile(KEY)
+    assert condition(world, "Degraded")["status"] == "False"
+    clock.advance(20)
+    await controller.reconcile(KEY)
+    clock.advance(20)
+    await controller.reconcile(KEY)
+    clock.advance(20)
+    await controller.reconcile(KEY)
+    assert condition(world, "Degraded")["status"] == "Unknown"
+    assert condition(world, "Degraded")["reason"] == "ModelStatusUnknown"
     assert condition(world, "Ready")["status"] == "True"

@@ -12,6 +12,7 @@ from tfserving_operator.api.conditions import ConditionStatus, ConditionType, Re
 from tfserving_operator.api.refs import ModelKey, ObjectRef
 from tfserving_operator.api.servedmodel import API_VERSION, KIND, ServedModel, ServedModelStatus
 from tfserving_operator.clients.errors import ClientError, Rejected
+from tfserving_operator.clients.model_service import Unknown
 from tfserving_operator.reconcile.model_statuses import ModelStatuses
 from tfserving_operator.reconcile.observed import (
     InvalidServedModel,
@@ -50,6 +51,8 @@ class _Answer:
 
     statuses: ModelStatuses
     at: datetime
+    silent_since: datetime | None
+    """Since when the server has answered nothing; None where it answered."""
 
 
 @dataclass
@@ -138,6 +141,7 @@ class Controller:
             model_statuses={
                 pod.uid: memory.answers[pod.incarnation].statuses for pod in pods if pod.incarnation in memory.answers
             },
+            silent_since=min((a.silent_since for a in memory.answers.values() if a.silent_since), default=None),
             loaded_configs=dict(memory.loaded),
         )
 
@@ -157,7 +161,10 @@ class Controller:
             )
         )
         now = self._clock()
-        fresh = {pod.incarnation: _Answer(answer, now) for pod, answer in zip(due, statuses, strict=True)}
+        fresh = {
+            pod.incarnation: _Answer(answer, now, _silent_since(answer, known.get(pod.incarnation), now))
+            for pod, answer in zip(due, statuses, strict=True)
+        }
         old = {pod.incarnation: known[pod.incarnation] for pod in ready if pod.incarnation in known}
         return {**old, **fresh}
 
@@ -280,6 +287,12 @@ class Controller:
                 action="Reconcile",
                 message=f"{condition.type} is {condition.status}: {condition.message}",
             )
+
+
+def _silent_since(answer: ModelStatuses, before: _Answer | None, now: datetime) -> datetime | None:
+    if not all(isinstance(versions, Unknown) for versions in answer.values()):
+        return None
+    return before.silent_since if before and before.silent_since else now
 
 
 def replace_status(

@@ -47,6 +47,8 @@ class Observed:
     now: datetime
     model_statuses: Mapping[str, ModelStatuses] = field(default_factory=dict)
     """What each ready replica says of its models, by pod UID."""
+    silent_since: datetime | None = None
+    """Since when a ready replica has not answered what models it has; None while all do."""
     loaded_configs: Mapping[str, LoadedConfig] = field(default_factory=dict)
     """What each server process was last told to load, by the pod's incarnation."""
 

@@ -18,6 +18,11 @@ from tfserving_operator.resources.names import deployment_name, model_selector
 from tfserving_operator.resources.services import build_endpoints
 
 _MAX_MESSAGE_LENGTH = 1000
+_SILENCE_GRACE = timedelta(seconds=30)
+_SILENCE_MESSAGE = (
+    "a ready replica does not tell the operator which versions it serves: allow traffic from the operator to port "
+    "8500 of the pods, or look whether the server is overloaded"
+)
 _RELOAD_GRACE = timedelta(seconds=10)
 """The server looks for new versions once a second; a version that it does not list after this is not there."""
 _NEEDS_A_PERSON = frozenset({Reason.INVALID_SPEC, Reason.NAME_TOO_LONG, Reason.CHILD_CONFLICT, Reason.CHILD_REJECTED})
@@ -250,6 +255,8 @@ def _degraded(observed: Observed, pools: Sequence[PoolState], refusals: Sequence
             faults.append((pool.problem.reason, f"pool {pool.name}: {pool.problem.message}{serving}"))
     faults += _model_faults(observed)
     if not faults:
+        if observed.silent_since is not None and observed.now - observed.silent_since >= _SILENCE_GRACE:
+            return Verdict(None, Reason.MODEL_STATUS_UNKNOWN, _SILENCE_MESSAGE)
         return Verdict(False, Reason.AS_EXPECTED, "nothing is wrong")
     return Verdict(True, faults[0][0], "; ".join(dict.fromkeys(message for _, message in faults)))
 

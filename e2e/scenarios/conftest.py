@@ -1,0 +1,62 @@
+"""Fixtures of the scenarios: one cluster with the operator for all of them, a namespace for each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from e2e.cluster import Cluster, ClusterOptions
+from e2e.modelserver.knobs import Behaviour
+from e2e.modelserver.model_writer import write_light_model
+from e2e.scenarios.fleet import Fleet
+from e2e.scenarios.model_store import ModelStore, model_store
+from e2e.scenarios.platform import PROJECT, Platform, build_model_server, install_operator
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let anyone with a registry run the scenarios against the real server."""
+    parser.addoption("--server-image", help="Model server image that the cluster can pull; default: the stand-in.")
+
+
+@pytest.fixture(scope="session")
+def platform(request: pytest.FixtureRequest) -> Iterator[Platform]:
+    """A one-node cluster with the operator installed from its chart."""
+    options = ClusterOptions(nodes=1, crds=(PROJECT / "crds",))
+    with Cluster.start(options) as cluster:
+        image = request.config.getoption("--server-image") or build_model_server(cluster)
+        install_operator(cluster, "log.level=debug")
+        yield Platform(cluster, image)
+
+
+@pytest.fixture
+def fleet(platform: Platform, request: pytest.FixtureRequest) -> Iterator[Fleet]:
+    """A namespace of the test's own."""
+    fleet = platform.new_fleet(request.node.name)
+    yield fleet
+    platform.cluster.kubectl("delete", "namespace", fleet.namespace, "--wait=false")
+
+
+@pytest.fixture(scope="session")
+def store(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelStore]:
+    """A web server that pods reach, with the models of ``write_models``."""
+    directory = tmp_path_factory.mktemp("store")
+    with model_store(directory, platform.cluster.host_address) as store:
+        write_models(store, tmp_path_factory.mktemp("models"))
+        yield store
+
+
+def write_models(store: ModelStore, directory: Path) -> None:
+    """Put models into the store: one for each way in which they can be good or bad."""
+    models = {
+        "good": {1: Behaviour(fill_value=1.0)},
+        "two": {1: Behaviour(fill_value=1.0), 2: Behaviour(fill_value=2.0)},
+        "corrupt": {1: Behaviour(fail_load="Data loss: file is too short to be a table")},
+        "huge": {1: Behaviour(load_memory_bytes=600 * 2**20)},
+        "slow": {1: Behaviour(load_seconds=6.0)},
+    }
+    for name, versions in models.items():
+        for version, behaviour in versions.items():
+            write_light_model(directory / name, version, behaviour=behaviour)
+        store.archive(name, directory / name)
