@@ -148,9 +148,7 @@ def _go_install(part: Part, go: Path, destination: Path, progress: Progress) -> 
         "GOWORK": "off",
     }
     said: list[str] = []
-    with subprocess.Popen(  # noqa: S603
-        ["nice", *command], cwd=part.source, env=env, stderr=subprocess.PIPE, text=True
-    ) as compiler:
+    with subprocess.Popen(["nice", *command], cwd=part.source, env=env, stderr=subprocess.PIPE, text=True) as compiler:
         assert compiler.stderr is not None
         for count, line in enumerate(compiler.stderr, start=1):
             said.append(line)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from e2e.cluster import binaries, cgroups, commands, dns, network, runs
+from e2e.cluster import binaries, images, network, oci, runs
 from e2e.cluster.audit import AuditEvent, read_audit_log
 from e2e.cluster.commands import run
 from e2e.cluster.control_plane import ControlPlane
-from e2e.cluster.kube_proxy import start_kube_proxy
 from e2e.cluster.netns import network_namespace
-from e2e.cluster.node import Node
+from e2e.cluster.nodes import Nodes
 from e2e.cluster.options import ClusterOptions
 from e2e.cluster.progress import Progress, log_progress
 from e2e.cluster.registry import Registry
@@ -81,13 +81,19 @@ class Cluster:
         return self._record.link.host_address
 
     def kubectl(
-        self, *arguments: str | Path, input: str | None = None, check: bool = True
+        self,
+        *arguments: str | Path,
+        input: str | None = None,  # noqa: A002 - as subprocess.run calls it
+        check: bool = True,
     ) -> subprocess.CompletedProcess[str]:
         """Run kubectl with all rights; raise CommandFailed when it fails and ``check``."""
         return run([self._program("kubernetes", "kubectl"), *arguments], stdin=input, env=self.env(), check=check)
 
     def helm(
-        self, *arguments: str | Path, input: str | None = None, check: bool = True
+        self,
+        *arguments: str | Path,
+        input: str | None = None,  # noqa: A002 - as subprocess.run calls it
+        check: bool = True,
     ) -> subprocess.CompletedProcess[str]:
         """Run Helm with all rights; raise CommandFailed when it fails and ``check``."""
         return run([self._program("helm", "helm"), *arguments], stdin=input, env=self.env(), check=check)
@@ -111,7 +117,7 @@ class Cluster:
         Its pid is one of the host's, so it can be signalled as usual. It does not end with the cluster.
         """
         inside = self._control_plane.sandbox.command(command, pid=False)
-        return subprocess.Popen(inside, **options)  # noqa: S603
+        return subprocess.Popen(inside, **options)
 
     def audit_events(
         self,
@@ -133,6 +139,72 @@ class Cluster:
         """Return the names of the cluster's parts that ``logs`` takes."""
         return self._control_plane.programs.names()
 
+    def nodes(self) -> list[str]:
+        """Return the names of the nodes, killed ones included."""
+        return [node.name for node in self._nodes.all()]
+
+    def add_node(self, name: str | None = None, *, gpus: int = 0) -> str:
+        """Add a node, wait until it is Ready, and return its name."""
+        built = binaries.build(binaries.PARTS)
+        self._control_plane = replace(self._control_plane, binaries=built)
+        chosen = name or self._nodes.free_name()
+        self._nodes.add([chosen], gpus=gpus)
+        return chosen
+
+    def kill_node(self, name: str) -> None:
+        """Kill everything on a node at once, pods included, as a power cut would."""
+        self._nodes.get(name).kill()
+
+    def boot_node(self, name: str, *, gpus: int = 0) -> None:
+        """Start a killed node again, with the disk that it had, and wait until it is Ready."""
+        self._nodes.boot(name, gpus=gpus)
+
+    def kill_kubelet(self, name: str) -> None:
+        """Kill the kubelet of a node; its pods go on."""
+        self._nodes.get(name).kill_kubelet()
+
+    def start_kubelet(self, name: str) -> None:
+        """Start the kubelet of a node again."""
+        self._nodes.get(name).start_kubelet()
+
+    def cut_network(self, name: str) -> None:
+        """Cut a node off from everything, while its pods go on."""
+        self._nodes.cut_network(name)
+
+    def heal_network(self, name: str) -> None:
+        """Undo ``cut_network``."""
+        self._nodes.heal_network(name)
+
+    def node_logs(self, name: str, program: str) -> str:
+        """Return what containerd, kubelet or kube-proxy of a node printed."""
+        return self._nodes.get(name).programs.log(program)
+
+    def build_image(
+        self,
+        *,
+        context: Path,
+        dockerfile: Path,
+        tag: str,
+        build_args: Mapping[str, str] | None = None,
+        paths: Sequence[str] = (),
+        progress: Progress = log_progress,
+    ) -> None:
+        """Build an image, unless that was done before, and push it to be pulled as ``tag`` by pods.
+
+        The build argument BASE is a Debian with Python. ``paths`` narrows down which files of the
+        context count: a change elsewhere then does not lead to a new build.
+        """
+        wanted = images.ImageBuild(context, dockerfile, build_args or {}, paths)
+        self.push_image(images.build(wanted, progress=progress), tag)
+
+    def push_image(self, layout: Path, tag: str) -> None:
+        """Push the image in an OCI layout directory, to be pulled as ``tag`` by pods."""
+        Registry(self._control_plane).push(layout, tag)
+
+    def push_files(self, directory: Path, tag: str) -> None:
+        """Push an image that holds the files below ``directory`` and nothing else, as for an image volume."""
+        Registry(self._control_plane).push_files(oci.files_below(directory), tag)
+
     def stop_apiserver(self) -> None:
         """Stop the apiserver, as in an upgrade or a crash of the control plane."""
         self._control_plane.stop_apiserver()
@@ -144,7 +216,7 @@ class Cluster:
     def stop(self) -> None:
         """Kill everything at once and remove every trace; does nothing when it has been stopped."""
         self._control_plane.sandbox.kill()
-        for node in self._nodes():
+        for node in self._nodes.all():
             node.programs.forget()
         self._control_plane.programs.forget()
         if self._run is not None:
@@ -164,9 +236,7 @@ class Cluster:
         self.stop()
 
     @classmethod
-    def _start(
-        cls, options: ClusterOptions, run: runs.Run, built: binaries.Binaries, progress: Progress
-    ) -> Self:
+    def _start(cls, options: ClusterOptions, run: runs.Run, built: binaries.Binaries, progress: Progress) -> Self:
         progress("making the cluster's network")
         sandbox = _make_sandbox(options, run)
         (run.directory / "init.pid").write_text(str(sandbox.init_pid))
@@ -180,10 +250,12 @@ class Cluster:
         control_plane.start(crds=options.crds, progress=progress)
         if options.nodes:
             progress("starting the registry, DNS and nodes")
-            _start_nodes(control_plane, options, run)
+            names = [f"node-{number}" for number in range(1, options.nodes + 1)]
+            Nodes(control_plane, run.cgroup).add(names, gpus=options.gpus_per_node)
         record = RunRecord(
             name=options.name,
             init_pid=sandbox.init_pid,
+            cgroup=run.cgroup,
             link=control_plane.link,
             unreachable_toleration_seconds=options.unreachable_toleration_seconds,
         )
@@ -191,8 +263,9 @@ class Cluster:
         run.publish(record)
         return cluster
 
-    def _nodes(self) -> list[Node]:
-        return Node.load_all(self._control_plane)
+    @property
+    def _nodes(self) -> Nodes:
+        return Nodes(self._control_plane, self._record.cgroup)
 
     def _program(self, part: str, program: str) -> Path:
         return self._control_plane.binaries.directories[part] / program
@@ -213,9 +286,7 @@ def _make_sandbox(options: ClusterOptions, run: runs.Run) -> Sandbox:
         return Sandbox.create(setup, log=log, held_descriptors=[run.lock_descriptor])
     reader, writer = os.pipe2(os.O_CLOEXEC)
     try:
-        return Sandbox.create(
-            setup, log=log, owner_descriptor=reader, held_descriptors=[run.lock_descriptor]
-        )
+        return Sandbox.create(setup, log=log, owner_descriptor=reader, held_descriptors=[run.lock_descriptor])
     finally:
         os.close(reader)
         _owner_pipes.append(writer)
@@ -223,23 +294,6 @@ def _make_sandbox(options: ClusterOptions, run: runs.Run) -> Sandbox:
 
 def _parts_for(options: ClusterOptions) -> Sequence[str]:
     return [*binaries.CONTROL_PLANE_PARTS, *(binaries.NODE_PARTS if options.nodes else ())]
-
-
-def _start_nodes(control_plane: ControlPlane, options: ClusterOptions, run: runs.Run) -> None:
-    kubectl = [control_plane.binaries.kubernetes / "kubectl", f"--kubeconfig={control_plane.admin_kubeconfig}"]
-    Registry(control_plane).start()
-    dns.start_coredns(control_plane)
-    commands.run([*kubectl, "apply", "--server-side", "--filename=-"], stdin=dns.manifests())
-    nodes = [
-        Node.create(control_plane, name=f"node-{index}", index=index, cgroup=f"{run.cgroup}/node-{index}")
-        for index in range(1, options.nodes + 1)
-    ]
-    for node in nodes:
-        node.start()
-    start_kube_proxy(control_plane, control_plane.programs, control_plane.directory, node_name="node-1")
-    for node in nodes:
-        node.wait_until_ready()
-    dns.wait_until_ready(control_plane)
 
 
 def _kill_started(run: runs.Run) -> None:

@@ -20,7 +20,7 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """Run ``command`` and return what it printed; raise CommandFailed when it exits non-zero and ``check``."""
     arguments = [str(part) for part in command]
-    finished = subprocess.run(  # noqa: S603 - running commands is what this function is for
+    finished = subprocess.run(
         arguments,
         input=stdin,
         stdin=subprocess.DEVNULL if stdin is None else None,
@@ -32,7 +32,5 @@ def run(
         timeout=timeout_seconds,
     )
     if check and finished.returncode != 0:
-        raise CommandFailed(
-            arguments, returncode=finished.returncode, stdout=finished.stdout, stderr=finished.stderr
-        )
+        raise CommandFailed(arguments, returncode=finished.returncode, stdout=finished.stdout, stderr=finished.stderr)
     return finished

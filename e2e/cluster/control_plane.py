@@ -221,7 +221,7 @@ class ControlPlane:
         )
 
     def _install(self, crds: Sequence[Path]) -> None:
-        kubectl = [self.binaries.kubernetes / "kubectl", f"--kubeconfig={self.admin_kubeconfig}"]
+        kubectl = [str(self.binaries.kubernetes / "kubectl"), f"--kubeconfig={self.admin_kubeconfig}"]
         files = [f"--filename={path}" for path in crds]
         run([*kubectl, "apply", "--server-side", *files])
         run([*kubectl, "wait", "--for=condition=Established", "--timeout=30s", *files])

@@ -93,9 +93,7 @@ def start_coredns(control_plane: ControlPlane) -> Program:
             kubeconfig=control_plane.write_kubeconfig(_USER),
         )
     )
-    return control_plane.programs.start(
-        "coredns", [control_plane.binaries.coredns / "coredns", f"-conf={corefile}"]
-    )
+    return control_plane.programs.start("coredns", [control_plane.binaries.coredns / "coredns", f"-conf={corefile}"])
 
 
 def wait_until_ready(control_plane: ControlPlane) -> None:

@@ -11,16 +11,12 @@ from e2e.cluster.network import POD_CIDR
 from e2e.cluster.programs import Program, Programs
 
 
-def start_kube_proxy(
-    control_plane: ControlPlane, programs: Programs, directory: Path, *, node_name: str
-) -> Program:
+def start_kube_proxy(control_plane: ControlPlane, programs: Programs, directory: Path, *, node_name: str) -> Program:
     """Start a kube-proxy that sees services as ``node_name`` does."""
     kubeconfig = control_plane.write_kubeconfig("system:kube-proxy")
     config = directory / "kube-proxy.yaml"
     config.write_text(yaml.safe_dump(_config(kubeconfig, node_name), sort_keys=False))
-    return programs.start(
-        "kube-proxy", [control_plane.binaries.kubernetes / "kube-proxy", f"--config={config}"]
-    )
+    return programs.start("kube-proxy", [control_plane.binaries.kubernetes / "kube-proxy", f"--config={config}"])
 
 
 def _config(kubeconfig: Path, node_name: str) -> dict[str, object]:

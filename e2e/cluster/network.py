@@ -25,7 +25,7 @@ HUB_ADDRESS = "10.89.0.1"
 """Where the control plane, the registry and CoreDNS are found from inside."""
 
 # 198.18.0.0/15 is set aside for tests of network gear (RFC 2544), so it is rarely routed anywhere.
-_HOST_LINKS = ipaddress.ip_network("198.18.0.0/15")
+_HOST_LINKS = ipaddress.IPv4Network("198.18.0.0/15")
 _BRIDGE = "hub"
 
 
@@ -120,7 +120,7 @@ def _free_host_link() -> HostLink:
 def _networks_on_host() -> list[ipaddress.IPv4Network]:
     interfaces = json.loads(run(["ip", "-json", "-4", "addr"]).stdout)
     return [
-        ipaddress.ip_network(f"{address['local']}/{address['prefixlen']}", strict=False)
+        ipaddress.IPv4Network(f"{address['local']}/{address['prefixlen']}", strict=False)
         for interface in interfaces
         for address in interface.get("addr_info", ())
     ]

@@ -94,15 +94,13 @@ class Node:
         """The programs on the node."""
         return Programs(self.directory / "programs", self.sandbox)
 
-    def start(self) -> None:
+    def start(self, *, gpus: int) -> None:
         """Start what makes a node of the sandbox; ``wait_until_ready`` waits for it."""
-        start_containerd(
-            self.programs, self.control_plane.binaries, self.directory, index=self.record.index
-        )
+        start_containerd(self.programs, self.control_plane.binaries, self.directory, index=self.record.index)
         self.start_kubelet()
         start_kube_proxy(self.control_plane, self.programs, self.directory, node_name=self.name)
 
-    def wait_until_ready(self) -> None:
+    def wait_until_ready(self, *, gpus: int) -> None:
         """Wait until Kubernetes calls the node Ready."""
         path = f"/api/v1/nodes/{self.name}"
         wait_until(
@@ -139,9 +137,9 @@ class Node:
 
     def _kubelet_config(self) -> dict[str, object]:
         pki = self.control_plane.directory / "pki"
-        certificate, key = self.control_plane.authority.sign_server(
-            [self.name], [self.record.address]
-        ).write(self.directory, "kubelet")
+        certificate, key = self.control_plane.authority.sign_server([self.name], [self.record.address]).write(
+            self.directory, "kubelet"
+        )
         no_resolver = self.directory / "no-resolver.conf"
         no_resolver.touch()
         return {

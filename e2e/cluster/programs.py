@@ -66,13 +66,11 @@ class Programs:
         self._sandbox = sandbox
         directory.mkdir(parents=True, exist_ok=True)
 
-    def start(
-        self, name: str, command: Sequence[str | Path], *, env: Mapping[str, str] | None = None
-    ) -> Program:
+    def start(self, name: str, command: Sequence[str | Path], *, env: Mapping[str, str] | None = None) -> Program:
         """Start ``command`` in the sandbox; its output is appended to ``NAME.log``."""
         log = self._directory / f"{name}.log"
         with log.open("ab") as output:
-            child = subprocess.Popen(  # noqa: S603
+            child = subprocess.Popen(
                 self._sandbox.command(command),
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -7,6 +7,7 @@ this cluster is missing.
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -15,8 +16,8 @@ from pathlib import Path
 import httpx
 
 from e2e.cluster import network, oci
-from e2e.cluster.commands import run
 from e2e.cluster.control_plane import ControlPlane
+from e2e.cluster.images import layer_store, share_layers
 from e2e.cluster.locks import exclusive
 from e2e.cluster.paths import images_root
 from e2e.cluster.programs import wait_until
@@ -34,38 +35,50 @@ class Registry:
     def __init__(self, control_plane: ControlPlane) -> None:
         """Use the registry, which may not have been started yet."""
         self._control_plane = control_plane
-        self._crane = control_plane.binaries.crane / "crane"
+        self._url = f"http://{control_plane.link.address}:{_PORT}"
 
     def start(self) -> None:
         """Start it, with the image that every pod needs."""
-        disk = images_root() / "layers"
+        disk = layer_store()
         disk.mkdir(parents=True, exist_ok=True)
-        command = [self._crane, "registry", "serve", f"--address=:{_PORT}", f"--disk={disk}"]
+        crane = self._control_plane.binaries.crane / "crane"
+        command = [str(crane), "registry", "serve", f"--address=:{_PORT}", f"--disk={disk}"]
         program = self._control_plane.programs.start("registry", command)
         wait_until(self._answers, what="the registry's start", programs=[program])
         self.push(_pause_layout(), PAUSE_IMAGE)
 
     def push(self, layout: Path, reference: str) -> None:
         """Push the image in the OCI layout ``layout``, to be pulled inside as ``reference``."""
-        target = f"{self._control_plane.link.address}:{_PORT}/{repository_and_tag(reference)}"
-        run([self._crane, "push", "--insecure", layout, target])
+        share_layers(layout)
+        repository, _, tag = repository_and_tag(reference).rpartition(":")
+        manifest = json.loads((layout / "index.json").read_text())["manifests"][0]
+        content = (layout / "blobs" / manifest["digest"].replace(":", "/")).read_bytes()
+        answer = httpx.put(
+            f"{self._url}/v2/{repository}/manifests/{tag}",
+            content=content,
+            headers={"Content-Type": manifest["mediaType"]},
+            trust_env=False,
+        )
+        answer.raise_for_status()
 
     def push_files(self, files: Mapping[str, oci.File], reference: str) -> None:
         """Push an image that holds just ``files``, as for an image volume."""
-        with tempfile.TemporaryDirectory() as scratch:
+        images_root().mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=images_root(), prefix=".files-") as scratch:
             oci.write_layout(Path(scratch, "layout"), files)
             self.push(Path(scratch, "layout"), reference)
 
     def _answers(self) -> bool:
         try:
-            url = f"http://{self._control_plane.link.address}:{_PORT}/v2/"
-            return httpx.get(url, trust_env=False, timeout=2).is_success
+            return httpx.get(f"{self._url}/v2/", trust_env=False, timeout=2).is_success
         except httpx.TransportError:
             return False
 
 
 def repository_and_tag(reference: str) -> str:
     """Return ``reference`` without its registry, as the nodes ask the cluster's registry for it."""
+    if ":" not in reference.rpartition("/")[2]:
+        reference += ":latest"
     first, slash, rest = reference.partition("/")
     if slash and ("." in first or ":" in first or first == "localhost"):
         official = first == "docker.io" and "/" not in rest
@@ -80,8 +93,6 @@ def _pause_layout() -> Path:
             scratch = images_root() / ".pause-1"
             shutil.rmtree(scratch, ignore_errors=True)
             entrypoint = ["/busybox", "sleep", "2147483647"]
-            oci.write_layout(
-                scratch, {"busybox": oci.File(_BUSYBOX.read_bytes(), 0o755)}, entrypoint=entrypoint
-            )
+            oci.write_layout(scratch, {"busybox": oci.File(_BUSYBOX.read_bytes(), 0o755)}, entrypoint=entrypoint)
             scratch.rename(layout)
     return layout

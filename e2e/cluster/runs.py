@@ -32,6 +32,7 @@ class RunRecord(BaseModel, frozen=True):
 
     name: str
     init_pid: int
+    cgroup: str
     link: HostLink
     unreachable_toleration_seconds: int = 300
 

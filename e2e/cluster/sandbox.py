@@ -66,7 +66,7 @@ class Sandbox:
         """
         passed = [*held_descriptors, *([owner_descriptor] if owner_descriptor is not None else [])]
         with log.open("ab") as errors:
-            parent = subprocess.Popen(  # noqa: S603
+            parent = subprocess.Popen(
                 [*_enter(inside), *_UNSHARE, setup.to_argument(owner_descriptor)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -82,9 +82,7 @@ class Sandbox:
         _children.append(parent)
         return cls(init_pid=int(pid))
 
-    def command(
-        self, command: Sequence[str | Path], *, mount: bool = True, pid: bool = True
-    ) -> list[str]:
+    def command(self, command: Sequence[str | Path], *, mount: bool = True, pid: bool = True) -> list[str]:
         """Return the command line that runs ``command`` inside; without ``pid`` its pid is one of the host's."""
         namespaces = ["--net", *(["--mount"] if mount else []), *(["--pid"] if pid else [])]
         return [

@@ -32,7 +32,7 @@ class Setup(TypedDict):
 
 
 def mount(source: str, target: str, *, kind: str, flags: int, options: str = "") -> None:
-    """Call mount(2)."""
+    """Do what the mount system call does, or raise OSError."""
     libc = ctypes.CDLL(None, use_errno=True)
     failed = libc.mount(source.encode(), target.encode(), kind.encode(), flags, options.encode())
     if failed:
