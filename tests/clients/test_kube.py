@@ -19,7 +19,7 @@ from tfserving_operator.clients.errors import (
     Rejected,
     Unavailable,
 )
-from tfserving_operator.clients.kinds import PODS
+from tfserving_operator.clients.kinds import PODS, SERVED_MODELS
 from tfserving_operator.clients.kube import KubeClient, WatchEvent
 
 DEPLOYMENT = {
@@ -235,6 +235,41 @@ async def test_deleting_a_namesake_is_a_conflict(kube: KubeClient, api_server: F
 
     with pytest.raises(Conflict):
         await kube.delete(REF, uid="u")
+
+
+async def test_replace_sends_the_whole_object(kube: KubeClient, api_server: FakeApiServer) -> None:
+    api_server.answer(OK)
+
+    await kube.replace(DEPLOYMENT)
+
+    [request] = api_server.requests
+    assert (request.method, request.path) == ("PUT", "/apis/apps/v1/namespaces/ns/deployments/d")
+    assert request.body == DEPLOYMENT
+
+
+async def test_replacing_another_version_than_named_is_a_conflict(kube: KubeClient, api_server: FakeApiServer) -> None:
+    api_server.answer(MODIFIED_MEANWHILE)
+
+    with pytest.raises(Conflict):
+        await kube.replace(DEPLOYMENT)
+
+    assert len(api_server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        pytest.param(failure(404, "not found"), False, id="no such group"),
+        pytest.param(Answer(body={"resources": [{"name": "others"}]}), False, id="group without the resource"),
+        pytest.param(Answer(body={"resources": [{"name": "servedmodels"}]}), True, id="served"),
+    ],
+)
+async def test_resource_is_served_once_the_server_lists_it(
+    kube: KubeClient, api_server: FakeApiServer, answer: Answer, expected: bool
+) -> None:
+    api_server.answer(answer)
+
+    assert await kube.is_served(SERVED_MODELS) is expected
 
 
 async def test_watch_yields_events_and_bookmarks_until_the_server_ends_it(

@@ -64,10 +64,12 @@ class FakeModelServer:
 
 
 def handler(
-    function: Callable[..., Awaitable[object]], request: type[Message], response: type[Message]
-) -> grpc.RpcMethodHandler[object, object]:
+    function: Callable[..., Awaitable[Message]], request: type[Message]
+) -> grpc.RpcMethodHandler[object, Message]:
     return grpc.unary_unary_rpc_method_handler(
-        function, request_deserializer=request.FromString, response_serializer=response.SerializeToString
+        function,
+        request_deserializer=request.FromString,
+        response_serializer=lambda response: response.SerializeToString(),
     )
 
 
@@ -76,8 +78,8 @@ async def server() -> AsyncIterator[FakeModelServer]:
     fake = FakeModelServer()
     grpc_server = grpc.aio.server()
     methods = {
-        "GetModelStatus": handler(fake.get_status, GetModelStatusRequest, GetModelStatusResponse),
-        "HandleReloadConfigRequest": handler(fake.reload, ReloadConfigRequest, ReloadConfigResponse),
+        "GetModelStatus": handler(fake.get_status, GetModelStatusRequest),
+        "HandleReloadConfigRequest": handler(fake.reload, ReloadConfigRequest),
     }
     grpc_server.add_generic_rpc_handlers(
         [grpc.method_handlers_generic_handler("tensorflow.serving.ModelService", methods)]

@@ -140,6 +140,15 @@ class KubeClient:
         )
         return await self._send(call)
 
+    async def is_served(self, resource: Resource) -> bool:
+        """Whether the API server has this resource: a custom one only once its definition is established."""
+        call = Call(verb="get", resource=resource, method="GET", path=f"/apis/{resource.api_version}")
+        try:
+            answer = await self._send(call)
+        except NotFound:
+            return False
+        return any(served["name"] == resource.plural for served in answer.get("resources", ()))
+
     async def list_page(
         self,
         resource: Resource,
