@@ -1,0 +1,1 @@
+"""The demonstration: from nothing to a prediction, on the embedded cluster or on the one of the kubeconfig."""

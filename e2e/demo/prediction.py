@@ -1,0 +1,48 @@
+"""One prediction through the Service, shown so that anyone can judge it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+from rich.columns import Columns
+from rich.console import RenderableType
+from rich.panel import Panel
+
+from e2e.models import Sample
+
+TIMEOUT_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model says of one image."""
+
+    digit: int
+    probability: float
+
+
+def predict(base_url: str, model: str, sample: Sample) -> Answer:
+    """Ask the model at ``base_url`` over REST."""
+    response = httpx.post(
+        f"{base_url}/v1/models/{model}:predict",
+        json={"instances": [{"images": list(map(float, sample.pixels))}]},
+        timeout=TIMEOUT_SECONDS,
+        trust_env=False,
+    )
+    response.raise_for_status()
+    prediction: dict[str, Any] = response.json()["predictions"][0]
+    digit = int(prediction["classes"])
+    return Answer(digit=digit, probability=float(prediction["probabilities"][digit]))
+
+
+def picture(sample: Sample, answer: Answer) -> RenderableType:
+    """The image, the model's answer and the true label side by side."""
+    verdict = "right" if answer.digit == sample.label else "wrong"
+    words = (
+        f"The model says      [bold]{answer.digit}[/bold]  ({answer.probability:.1%} sure)\n"
+        f"The person wrote    [bold]{sample.label}[/bold]  so it is {verdict}\n\n"
+        "[dim]An image of scikit-learn's digits\nthat was kept back from training.[/dim]"
+    )
+    return Columns([Panel(sample.picture(), expand=False), f"\n\n{words}"], padding=(0, 3))
