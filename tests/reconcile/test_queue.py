@@ -236,6 +236,20 @@ async def test_key_past_its_time_ages_even_when_no_worker_asks() -> None:
     assert queue.oldest_due_seconds(now()) == pytest.approx(390)
 
 
+@in_fake_time
+async def test_long_backlog_is_not_stuck_while_workers_take_from_it() -> None:
+    queue = make_queue()
+    queue.add(A)
+    queue.add(B)
+    await asyncio.sleep(400)
+    assert queue.stuck_seconds(now()) == 400
+
+    await queue.get()
+
+    assert queue.oldest_due_seconds(now()) == 400
+    assert queue.stuck_seconds(now()) == 0
+
+
 @given(
     st.lists(
         st.tuples(

@@ -77,6 +77,7 @@ class WorkQueue:
         self._running: dict[ModelKey, float] = {}
         self._failures: dict[ModelKey, int] = {}
         self._changes_in_a_row = 0
+        self._taken_at = clock()
         self._news = asyncio.Event()
 
     def add(self, key: ModelKey, priority: Priority = Priority.CHANGE) -> None:
@@ -140,6 +141,10 @@ class WorkQueue:
         waiting = [next(iter(keys.values()), now) for keys in self._due.values()]
         return max(0.0, now - min(*waiting, min((entry.due_at for entry in self._later.values()), default=now)))
 
+    def stuck_seconds(self, now: float) -> float:
+        """Return how long something has been due while nothing was taken; 0 where work goes on, however much waits."""
+        return min(self.oldest_due_seconds(now), now - self._taken_at)
+
     def _schedule(self, key: ModelKey, due_at: float, priority: Priority) -> None:
         known = self._later.get(key)
         if known is not None:
@@ -186,7 +191,7 @@ class WorkQueue:
             return None
         key = next(iter(keys))
         now = self._clock()
-        self._running[key] = now
+        self._running[key] = self._taken_at = now
         return WorkItem(key, priority, waited_seconds=now - keys.pop(key))
 
     def _seconds_to_next(self) -> float | None:

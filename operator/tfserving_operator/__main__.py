@@ -1,0 +1,111 @@
+"""The operator's process: ``python -m tfserving_operator``."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+
+import kopf
+from pydantic import ValidationError
+from pydantic_settings import CliApp
+
+from tfserving_operator.clients.errors import ClientError
+from tfserving_operator.clients.kinds import SERVED_MODELS
+from tfserving_operator.clients.kube import KubeClient
+from tfserving_operator.handlers.health import Health
+from tfserving_operator.handlers.lifecycle import Context, build_registry, utc_now
+from tfserving_operator.handlers.probes import serve_probes
+from tfserving_operator.log_format import configure_logging
+from tfserving_operator.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_CRD_POLL_SECONDS = 2.0
+
+
+def main() -> None:
+    """Read the settings and run until SIGTERM or SIGINT; the exit status is 1 after a fault of our own."""
+    try:
+        settings = CliApp.run(Settings)
+    except ValidationError as error:
+        for problem in error.errors():
+            print(f"tfserving-operator: {'.'.join(map(str, problem['loc']))}: {problem['msg']}", file=sys.stderr)
+        raise SystemExit(2) from None
+    configure_logging(settings.log_format, settings.log_level)
+    raise SystemExit(asyncio.run(run(settings)))
+
+
+async def run(settings: Settings) -> int:
+    """Run the operator; return the exit status."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    failures: list[str] = []
+
+    def fail() -> None:
+        failures.append("background")
+        stop.set()
+
+    # Until kopf runs, and installs handlers of its own.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    health = Health(clock=utc_now, monotonic=loop.time)
+    kube = KubeClient()
+    try:
+        async with serve_probes(health, health_port=settings.health_port, metrics_port=settings.metrics_port):
+            if await wait_for_crd(kube, stop):
+                context = Context(settings=settings, kube=kube, health=health, fail=fail)
+                await kopf.operator(
+                    registry=build_registry(context),
+                    settings=kopf_settings(),
+                    standalone=True,
+                    clusterwide=not settings.watch_namespaces,
+                    namespaces=settings.watch_namespaces,
+                    stop_flag=stop,
+                )
+    finally:
+        await kube.close()
+    return 1 if failures else 0
+
+
+async def wait_for_crd(kube: KubeClient, stop: asyncio.Event) -> bool:
+    """Wait until the API server knows ServedModels; False when told to stop before that.
+
+    kopf would have to watch all CRDs for this, which takes rights that the operator needs for nothing else.
+    """
+    said: str | None = None
+    while not stop.is_set():
+        try:
+            if await kube.is_served(SERVED_MODELS):
+                return True
+            problem = f"the CRD {SERVED_MODELS.plural}.tfserving.dev is not installed, waiting for it"
+        except ClientError as error:
+            problem = f"waiting for the API server: {error}"
+        if problem != said:
+            log.warning(problem)
+            said = problem
+        try:
+            await asyncio.wait_for(stop.wait(), _CRD_POLL_SECONDS)
+        except TimeoutError:
+            continue
+    return False
+
+
+def kopf_settings() -> kopf.OperatorSettings:
+    """Return settings under which kopf only watches, and ends quickly."""
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    # Neither CRDs nor namespaces are watched: which resource and which namespaces is known from the start.
+    settings.scanning.disabled = True
+    settings.watching.chunk_size = 500
+    settings.watching.connect_timeout = 10.0
+    settings.networking.connect_timeout = 10.0
+    settings.queueing.idle_timeout = 1.0
+    settings.queueing.exit_timeout = 1.0
+    settings.process.ultimate_exiting_timeout = 15.0
+    return settings
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""Starts and stops what runs beside kopf: clients, the child cache, workers, and the regular second look."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Final
+
+import kopf
+
+from tfserving_operator import telemetry
+from tfserving_operator.api.refs import ModelKey
+from tfserving_operator.clients.child_cache import ChildCache
+from tfserving_operator.clients.events import EventPublisher
+from tfserving_operator.clients.kube import KubeClient
+from tfserving_operator.clients.model_service import ModelServiceClient
+from tfserving_operator.handlers.health import Health
+from tfserving_operator.handlers.watch import INDEX, RawObject, models_in, register_watch
+from tfserving_operator.reconcile.controller import Controller
+from tfserving_operator.reconcile.queue import Priority, WorkQueue
+from tfserving_operator.reconcile.workers import work
+from tfserving_operator.settings import Settings
+
+log = logging.getLogger(__name__)
+
+STOP_SECONDS: Final = 3.0
+
+ModelIndex = kopf.Index[ModelKey, RawObject]
+
+
+def utc_now() -> datetime:
+    """Return the time of day."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What the process gives to the handlers. ``fail`` ends it after a fault that only a restart can mend."""
+
+    settings: Settings
+    kube: KubeClient
+    health: Health
+    fail: Callable[[], None]
+
+
+def build_registry(context: Context) -> kopf.OperatorRegistry:
+    """Return kopf's handlers, tied to a queue and workers of their own."""
+    registry = kopf.OperatorRegistry()
+    loop = asyncio.get_running_loop()
+    queue = WorkQueue(clock=loop.time)
+    register_watch(registry, queue.add)
+    background = _Background(context, queue)
+
+    @kopf.on.startup(registry=registry)
+    async def start(**kwargs: Any) -> None:
+        background.start(kwargs[INDEX])
+
+    @kopf.on.cleanup(registry=registry)
+    async def stop(**_: Any) -> None:
+        await background.stop()
+
+    return registry
+
+
+class _Background:
+    """The tasks beside kopf."""
+
+    def __init__(self, context: Context, queue: WorkQueue) -> None:
+        self._context = context
+        self._queue = queue
+        self._model_service = ModelServiceClient()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self, index: ModelIndex) -> None:
+        settings, kube, queue = self._context.settings, self._context.kube, self._queue
+        cache = ChildCache(kube, changed=queue.add, namespaces=settings.watch_namespaces, clock=utc_now)
+        controller = Controller(
+            kube=kube,
+            cache=cache,
+            models=models_in(index),
+            model_service=self._model_service,
+            settings=settings,
+            events=EventPublisher(kube, clock=utc_now),
+            clock=utc_now,
+        )
+
+        async def work_once_synced() -> None:
+            await cache.wait_until_synced()
+            await work(queue, controller)
+
+        self._spawn("child cache", cache.run())
+        self._spawn("second look", look_again(queue, index, settings.resync_seconds))
+        for number in range(settings.concurrency):
+            self._spawn(f"worker {number}", work_once_synced())
+        _report(queue)
+        self._context.health.watch(queue=queue, cache=cache)
+        log.info("started", extra={"version": telemetry.VERSION, "workers": settings.concurrency})
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            _, pending = await asyncio.wait(self._tasks, timeout=STOP_SECONDS)
+            if pending:
+                log.warning("tasks did not stop in time", extra={"tasks": [task.get_name() for task in pending]})
+        await self._model_service.close()
+        log.info("stopped")
+
+    def _spawn(self, name: str, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(coroutine, name=name)
+        task.add_done_callback(self._on_end)
+        self._tasks.append(task)
+
+    def _on_end(self, task: asyncio.Task[None]) -> None:
+        """None of these tasks ends by itself; half an operator is worse than one that starts again."""
+        if task.cancelled():
+            return
+        log.critical("a task ended, stopping", extra={"task": task.get_name()}, exc_info=task.exception())
+        self._context.fail()
+
+
+async def look_again(queue: WorkQueue, index: ModelIndex, period_seconds: float) -> None:
+    """Make every ServedModel due once in each period, spread over it."""
+    generator = random.Random()  # noqa: S311 # spreads load, keeps no secret
+    while True:
+        await asyncio.sleep(period_seconds)
+        for key in list(index):
+            queue.add_after(key, generator.uniform(0.0, period_seconds), Priority.BACKLOG)
+
+
+def _report(queue: WorkQueue) -> None:
+    loop = asyncio.get_running_loop()
+    for priority in Priority:
+        telemetry.QUEUE_DEPTH.labels(priority).set_function(partial(queue.depth, priority))
+    telemetry.QUEUE_OLDEST_SECONDS.set_function(lambda: queue.oldest_due_seconds(loop.time()))
