@@ -147,6 +147,28 @@ def test_a_pod_template_that_breaks_what_we_own_is_refused(overlay: dict[str, An
     assert [problem in text for text in spec_problems(spec)] == [True]
 
 
+@pytest.mark.parametrize(
+    ("limits", "volume", "arguments"),
+    [
+        (["1Gi"], {"sizeLimit": "1073741824"}, ["1073741824"]),
+        (["1k", "2k"], {"sizeLimit": "3000"}, ["1000", "2000"]),
+        (["1k", None], {}, ["1000"]),
+    ],
+)
+def test_the_volume_is_bounded_where_every_fetched_model_is(
+    limits: list[str | None], volume: dict[str, str], arguments: list[str]
+) -> None:
+    models = [
+        {"name": f"m{index}", "source": {"uri": "s3://b/m"} | ({"sizeLimit": limit} if limit else {})}
+        for index, limit in enumerate(limits)
+    ]
+    pod = template_of({"models": models})["spec"]
+    assert [v["emptyDir"] for v in pod["volumes"] if v["name"] == "fetched-models"] == [volume]
+    commands = [container["command"] for container in pod["initContainers"]]
+    given = [c[c.index("--size-limit-bytes") + 1] for c in commands if "--size-limit-bytes" in c]
+    assert given == arguments
+
+
 def test_names_too_long_for_a_service_are_named() -> None:
     spec = ServedModelSpec.model_validate(CASES["minimal"] | {"pools": [{"name": "p" * 20}]})
     metadata = METADATA.model_copy(update={"name": "m" * 40})

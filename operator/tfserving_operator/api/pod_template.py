@@ -38,6 +38,7 @@ _OWNED_POD_FIELDS = {
     "ephemeralContainers": ("array", "debug a pod with kubectl debug"),
 }
 """Fields of a PodSpec that belong to the operator: their type, and what to do instead."""
+OWNED_POD_FIELDS = frozenset(_OWNED_POD_FIELDS)
 
 LabelValue = Annotated[str, Field(max_length=63, pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$")]
 StringMap = Annotated[dict[Annotated[str, Field(max_length=317)], LabelValue], Field(max_length=64)]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from tfserving_operator.api.conditions import ConditionStatus, ConditionType, Reason
+from tfserving_operator.api.conditions import ConditionStatus, ConditionType, Reason, headline
 from tfserving_operator.api.refs import ObjectRef
 from tfserving_operator.api.servedmodel import ModelStatus, PoolStatus, ServedModelStatus
 from tfserving_operator.reconcile.conditions import Verdict, set_conditions
@@ -68,16 +68,18 @@ def compute_status(observed: Observed, plan: Plan, refusals: Sequence[Refusal]) 
             any(refusal.reason in _NEEDS_A_PERSON for refusal in refusals), degraded.reason, degraded.message
         ),
     }
-    telling = next((v for v in (degraded, progressing) if v.is_true), verdicts[ConditionType.READY])
+    conditions = set_conditions(model.status.conditions, verdicts, model.metadata.generation, observed.now)
+    telling = headline(conditions)
     return ServedModelStatus(
         observed_generation=model.metadata.generation,
-        reason=telling.reason,
-        message=telling.message,
-        conditions=set_conditions(model.status.conditions, verdicts, model.metadata.generation, observed.now),
+        reason=telling.reason if telling else None,
+        message=telling.message if telling else None,
+        conditions=conditions,
         replicas=sum(pool.total for pool in pools),
         ready_replicas=ready,
         desired_replicas=desired,
         ready_summary=f"{ready}/{desired}",
+        pool_summary=", ".join(f"{pool.name} {pool.ready}/{pool.desired}" for pool in pools),
         version_summary=_version_summary(models),
         selector=",".join(f"{key}={value}" for key, value in model_selector(model.metadata.name).items()),
         endpoints=build_endpoints(model.metadata.name, model.metadata.namespace, model.spec.networking),

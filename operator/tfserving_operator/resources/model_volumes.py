@@ -12,6 +12,7 @@ from tfserving_operator.api.servedmodel import ServedModelSpec
 from tfserving_operator.resources.command import MODELS_CONFIG_DIRECTORY, SERVER_CONFIG_DIRECTORY
 from tfserving_operator.resources.model_config import EXPECTED_VERSIONS_KEY, MODELS_DIRECTORY, base_path
 from tfserving_operator.resources.names import container_name
+from tfserving_operator.resources.quantity import bytes_count
 from tfserving_operator.resources.security import RESTRICTED_CONTAINER
 from tfserving_operator.resources.server_config import CHECK_MODEL_KEY
 
@@ -64,10 +65,11 @@ def build_model_volumes(spec: ServedModelSpec, *, server_image: str, fetcher_ima
 
 
 def _fetched_models_volume(fetched: list[Model]) -> Manifest:
-    limits = [model.source.size_limit for model in fetched if model.source.size_limit]
-    # One volume holds all fetched models; a limit counts only where every one of them is bounded.
-    only_limit = limits[0] if len(fetched) == 1 and limits else None
-    return {"name": FETCHED_MODELS_VOLUME, "emptyDir": {"sizeLimit": only_limit} if only_limit else {}}
+    """One volume holds all fetched models, so it is bounded only where every one of them is."""
+    limits = [bytes_count(model.source.size_limit) for model in fetched]
+    bounded = [limit for limit in limits if limit is not None]
+    volume = {"sizeLimit": str(sum(bounded))} if len(bounded) == len(limits) else {}
+    return {"name": FETCHED_MODELS_VOLUME, "emptyDir": volume}
 
 
 def _add_fetched(parts: ModelVolumes, model: Model, fetcher_image: str) -> None:
@@ -76,6 +78,9 @@ def _add_fetched(parts: ModelVolumes, model: Model, fetcher_image: str) -> None:
         *("--model", model.name, "--uri", model.source.uri, "--versions", versions_argument(model)),
         *("--destination", MODELS_DIRECTORY),
     ]
+    size_limit_bytes = bytes_count(model.source.size_limit)
+    if size_limit_bytes is not None:
+        command += ["--size-limit-bytes", str(size_limit_bytes)]
     mounts: list[Manifest] = [
         {"name": FETCHED_MODELS_VOLUME, "mountPath": MODELS_DIRECTORY},
         {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a path inside the container

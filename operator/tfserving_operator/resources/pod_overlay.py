@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tfserving_operator.api.pool import PodTemplate
+from tfserving_operator.api.pod_template import (
+    OWNED_INIT_CONTAINERS,
+    OWNED_POD_FIELDS,
+    OWNED_SERVER_FIELDS,
+    OWNED_VOLUMES,
+    RESERVED_LABELS,
+    RESERVED_PREFIX,
+    PodTemplate,
+)
 
 Manifest = dict[str, Any]
 
@@ -27,57 +36,48 @@ _MERGE_KEYS: Mapping[str, str] = {
 }
 """Lists that core/v1 merges by key (``patchMergeKey`` in the Kubernetes API types); others are replaced."""
 
-_OWNED_SERVER_FIELDS = (
-    "command",
-    "args",
-    "image",
-    "ports",
-    "startupProbe",
-    "readinessProbe",
-    "livenessProbe",
-    "lifecycle",
-    "terminationMessagePolicy",
-)
-_OWNED_POD_FIELDS = ("restartPolicy", "terminationGracePeriodSeconds", "ephemeralContainers", "hostNetwork")
-_OWNED_VOLUMES = frozenset({"tmp", "models-config", "server-config", "fetched-models", "tls", "tls-secret"})
-_RESERVED_LABEL_PREFIX = "tfserving.dev/"
-
 
 def overlay_problems(overlay: PodTemplate, *, pool: str) -> list[str]:
-    """Say, in a sentence each, what ``overlay`` would break of what the operator owns; empty when it may be merged."""
+    """Say, in a sentence each, what ``overlay`` would break of what the operator owns; empty when it may be merged.
+
+    Admission refuses all of this; a ServedModel from before a rule of today is caught here.
+    """
     where = f"pools[{pool}].podTemplate"
-    problems = [
-        f"{where}.spec.{field} belongs to the operator: remove it"
-        for field in _OWNED_POD_FIELDS
-        if field in overlay.spec
-    ]
     for kind in ("containers", "initContainers", "volumes"):
         if not _is_named_list(overlay.spec.get(kind, [])):
-            problems.append(f"{where}.spec.{kind} must be a list of objects that each have a name")
-            return problems
-    for container in overlay.spec.get("containers", []):
-        if container["name"] == "server":
-            problems += [
-                f"{where}.spec.containers[server].{field} belongs to the operator: use spec.server or remove it"
-                for field in _OWNED_SERVER_FIELDS
-                if field in container
-            ]
-    problems += [
-        f"{where}.spec.initContainers[{container['name']}] is made by the operator: choose another name"
-        for container in overlay.spec.get("initContainers", [])
-        if container["name"].startswith(("fetch-", "check-")) or container["name"] == "render-tls"
+            return [f"{where}.spec.{kind} must be a list of objects that each have a name"]
+    return [*_owned_fields(overlay, where), *_owned_names(overlay, where), *_reserved_labels(overlay, where)]
+
+
+def _owned_fields(overlay: PodTemplate, where: str) -> list[str]:
+    servers = [container for container in overlay.spec.get("containers", []) if container["name"] == "server"]
+    return [
+        *(f"{where}.spec.{field} belongs to the operator: remove it" for field in OWNED_POD_FIELDS & {*overlay.spec}),
+        *(
+            f"{where}.spec.containers[server].{field} belongs to the operator: use spec.server or remove it"
+            for server in servers
+            for field in OWNED_SERVER_FIELDS
+            if field in server
+        ),
     ]
-    problems += [
-        f"{where}.spec.volumes[{volume['name']}] is made by the operator: choose another name"
-        for volume in overlay.spec.get("volumes", [])
-        if volume["name"] in _OWNED_VOLUMES or volume["name"].startswith(("model-", "credentials-"))
+
+
+def _owned_names(overlay: PodTemplate, where: str) -> list[str]:
+    owned = {"initContainers": OWNED_INIT_CONTAINERS, "volumes": OWNED_VOLUMES}
+    return [
+        f"{where}.spec.{kind}[{item['name']}] is made by the operator: choose another name"
+        for kind, pattern in owned.items()
+        for item in overlay.spec.get(kind, [])
+        if re.match(pattern, item["name"])
     ]
-    problems += [
+
+
+def _reserved_labels(overlay: PodTemplate, where: str) -> list[str]:
+    return [
         f"{where}.metadata.labels[{label}] is reserved: remove it"
         for label in overlay.metadata.labels
-        if label.startswith(_RESERVED_LABEL_PREFIX) or label == "app.kubernetes.io/managed-by"
+        if label.startswith(RESERVED_PREFIX) or label in RESERVED_LABELS
     ]
-    return problems
 
 
 def overlay_pod_template(template: Manifest, overlay: PodTemplate) -> Manifest:
