@@ -28,6 +28,11 @@ class ApiServer:
         conditions = found.get("status", {}).get("conditions", [])
         return any(one["type"] == kind and one["status"] == "True" for one in conditions)
 
+    def capacity(self, path: str, resource: str) -> str:
+        """Return how much of ``resource`` the node at ``path`` has to give; empty when none was ever there."""
+        found: dict[str, Any] = self._get(path) or {}
+        return str(found.get("status", {}).get("allocatable", {}).get(resource, ""))
+
     def _get(self, path: str) -> Any | None:
         try:
             answer = httpx.get(self.url + path, verify=self._trust, trust_env=False, timeout=5)

@@ -175,6 +175,11 @@ class Cluster:
         """Undo ``cut_network``."""
         self._nodes.heal_network(name)
 
+    def break_gpus(self, node: str, *gpus: int) -> None:
+        """Let these GPUs of a node (counted from 0) be unhealthy, and all others healthy; none heals all."""
+        found = self._nodes.get(node)
+        found.set_gpus(found.gpus().model_copy(update={"unhealthy": frozenset(gpus)}))
+
     def node_logs(self, name: str, program: str) -> str:
         """Return what containerd, kubelet or kube-proxy of a node printed."""
         return self._nodes.get(name).programs.log(program)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -18,11 +19,13 @@ import yaml
 from e2e.cluster import cgroups, network
 from e2e.cluster.containerd import start_containerd
 from e2e.cluster.control_plane import ControlPlane
+from e2e.cluster.gpu.inventory import RESOURCE, Inventory
 from e2e.cluster.kube_proxy import start_kube_proxy
 from e2e.cluster.paths import cache_root
 from e2e.cluster.programs import Program, Programs, wait_until
 from e2e.cluster.sandbox import Sandbox, SandboxSetup
 
+_PROJECT = Path(__file__).parents[2]
 _LEASE_SECONDS = 4
 # The kubelet would set these on the host's kernel; it leaves alone what already reads as it wants.
 _KERNEL_AS_KUBELET_WANTS_IT: Mapping[str, str] = {
@@ -99,15 +102,33 @@ class Node:
         start_containerd(self.programs, self.control_plane.binaries, self.directory, index=self.record.index)
         self.start_kubelet()
         start_kube_proxy(self.control_plane, self.programs, self.directory, node_name=self.name)
+        if gpus:
+            self.set_gpus(Inventory(count=gpus))
+            self._start_gpu_plugin()
+
+    def set_gpus(self, inventory: Inventory) -> None:
+        """Change which GPUs the node has; it must have been started with at least one."""
+        inventory.write(self._gpu_inventory)
+
+    def gpus(self) -> Inventory:
+        """Return which GPUs the node has."""
+        return Inventory.read(self._gpu_inventory) if self._gpu_inventory.exists() else Inventory(count=0)
 
     def wait_until_ready(self, *, gpus: int) -> None:
-        """Wait until Kubernetes calls the node Ready."""
+        """Wait until Kubernetes calls the node Ready and knows its GPUs."""
         path = f"/api/v1/nodes/{self.name}"
+        programs = [self.programs.get(name) for name in self.programs.names()]
         wait_until(
             lambda: self.control_plane.api.has_condition(path, "Ready"),
             what=f"{self.name} becoming Ready",
-            programs=[self.programs.get(name) for name in ("containerd", "kubelet", "kube-proxy")],
+            programs=programs,
         )
+        if gpus:
+            wait_until(
+                lambda: self.control_plane.api.capacity(path, RESOURCE) == str(gpus),
+                what=f"{self.name} counting its GPUs",
+                programs=programs,
+            )
 
     def start_kubelet(self) -> Program:
         """Start the kubelet, the first time or after it was killed."""
@@ -134,6 +155,14 @@ class Node:
         self.sandbox.kill()
         self.programs.forget()
         cgroups.remove(self.record.cgroup)
+
+    @property
+    def _gpu_inventory(self) -> Path:
+        return self.directory / "gpus.json"
+
+    def _start_gpu_plugin(self) -> Program:
+        command = [sys.executable, "-m", "e2e.cluster.gpu.plugin", self._gpu_inventory]
+        return self.programs.start("gpu-plugin", command, env={"PYTHONPATH": str(_PROJECT)})
 
     def _kubelet_config(self) -> dict[str, object]:
         pki = self.control_plane.directory / "pki"
@@ -202,12 +231,14 @@ def _make_sandbox(control_plane: ControlPlane, directory: Path) -> Sandbox:
 
 
 def _keep_visible(var: Path) -> list[tuple[Path, Path]]:
-    """The programs and the node's files lie in the cache; where that is below /var, the new /var gets it too."""
-    if not cache_root().is_relative_to("/var"):
-        return []
-    target = var / cache_root().relative_to("/var")
-    target.mkdir(parents=True, exist_ok=True)
-    return [(cache_root(), target)]
+    """Give the new /var what the node's programs need of the old one, where such things lie there."""
+    binds = []
+    for needed in {cache_root(), _PROJECT, Path(sys.prefix), Path(sys.base_prefix)}:
+        if needed.is_relative_to("/var"):
+            target = var / needed.relative_to("/var")
+            target.mkdir(parents=True, exist_ok=True)
+            binds.append((needed, target))
+    return sorted(binds)
 
 
 def _pretended_sysctls(directory: Path) -> list[tuple[Path, Path]]:
