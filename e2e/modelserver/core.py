@@ -16,7 +16,7 @@ from e2e.modelserver.wire import config_pb2 as pb
 from e2e.modelserver.wire import serving_pb2 as serving
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Coroutine, Iterable
 
 log = logging.getLogger(__name__)
 
@@ -52,10 +52,16 @@ class ServerCore:
         self._spawn(self._manager.run())
         await self.reload(config)
 
-    def _spawn(self, coroutine: object) -> None:
-        task: asyncio.Task[None] = asyncio.ensure_future(coroutine)  # type: ignore[call-overload] # a coroutine
+    def _spawn(self, coroutine: Coroutine[None, None, None]) -> None:
+        task = asyncio.ensure_future(coroutine)
         self._tasks.add(task)
         task.add_done_callback(_report_crash)
+
+    def stop(self) -> None:
+        """Stop polling, loading and unloading; what is loaded stays so."""
+        self._manager.stop()
+        for task in self._tasks:
+            task.cancel()
 
     async def reload(self, config: pb.ModelServerConfig) -> None:
         """Replace the config and wait for models that are new in it, for ever if need be."""

@@ -74,6 +74,7 @@ class LoadSettings:
     unload_threads: int
     max_retries: int
     retry_interval_seconds: float
+    decision_interval_seconds: float = DECISION_INTERVAL_SECONDS
 
 
 class ServableManager:
@@ -121,10 +122,15 @@ class ServableManager:
             self._take_aspirations()
             if not await self._act() and not self._tasks and not self._has_leftovers():
                 self._work.clear()
-            await asyncio.sleep(DECISION_INTERVAL_SECONDS)
+            await asyncio.sleep(self._settings.decision_interval_seconds)
 
     def _has_leftovers(self) -> bool:
         return bool(self._pending) or any(self._is_finished(s) for s in self._servables.values())
+
+    def stop(self) -> None:
+        """Abandon loads and unloads in progress."""
+        for task in self._tasks:
+            task.cancel()
 
     def set_initial_load_threads(self, threads: int) -> None:
         """Load with ``threads`` until ``finish_initial_load``."""

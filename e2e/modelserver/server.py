@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 from importlib.util import find_spec
@@ -11,18 +12,18 @@ from typing import TYPE_CHECKING
 import grpc
 import grpc.aio
 
-from e2e.modelserver.batching import BatchScheduler
+from e2e.modelserver.bundle_config import batching_of, bundle_configs, tags_of, warmup_of
 from e2e.modelserver.config_files import read_text_proto
 from e2e.modelserver.core import TENSORFLOW_PLATFORM, CoreSettings, ServerCore
 from e2e.modelserver.faults import Faults
 from e2e.modelserver.grpc_front import GrpcFront
 from e2e.modelserver.inference import Inference
 from e2e.modelserver.light_executor import LightExecutor
-from e2e.modelserver.loading import Batching, Loader, Warmup
+from e2e.modelserver.loading import Loader
 from e2e.modelserver.metrics import ServerMetrics
 from e2e.modelserver.options import ServerOptions, request_threads
 from e2e.modelserver.rest_front import RestFront, RestSettings
-from e2e.modelserver.servables import LoadSettings, ServableManager
+from e2e.modelserver.servables import DECISION_INTERVAL_SECONDS, LoadSettings, ServableManager
 from e2e.modelserver.statuses import Code, StatusError
 from e2e.modelserver.wire import config_pb2 as pb
 
@@ -32,46 +33,46 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 EXECUTOR_VARIABLE = "STANDIN_EXECUTOR"
-DEFAULT_BATCH_THREAD_POOL = "model_server_batch_threads"
 MOST_MESSAGE_BYTES = 2**31 - 1
 
 
 class ModelServer:
-    """One server process's worth of parts."""
+    """One server process's worth of parts. ``time_factor`` shortens polling, decisions and retries for tests."""
 
-    def __init__(self, options: ServerOptions, faults: Faults) -> None:
+    def __init__(self, options: ServerOptions, faults: Faults, *, time_factor: float = 1.0) -> None:
         self.options = options
         self.faults = faults
         self.metrics = ServerMetrics()
-        self._grpc: grpc.aio.Server | None = None
+        self.serves_rest = False
+        self._time_factor = time_factor
+        self._closing = contextlib.AsyncExitStack()
 
     async def start(self) -> None:
         """Return when the first loads are done and the ports are open; raise StatusError when that fails."""
         options = self.options
         check_flags(options)
         config = read_model_config(options)
-        session_config = read_session_config(options)
-        batching = read_batching(options)
-        platforms = frozenset({TENSORFLOW_PLATFORM})
-        if options.platform_config_file:
-            platform_map = read_text_proto(options.platform_config_file, pb.PlatformConfigMap())
-            platforms = frozenset(platform_map.platform_configs)
-        warmup = Warmup(options.enable_model_warmup, max(1, options.num_request_iterations_for_warmup))
+        bundles = bundle_configs(options)
+        bundle = bundles.get(TENSORFLOW_PLATFORM, pb.SessionBundleConfig())
         loader = Loader(
-            make_executor(options, self.faults, session_config),
+            make_executor(options, self.faults, bundle),
             self.faults,
             self.metrics,
-            batching,
-            warmup,
+            batching_of(bundle),
+            warmup_of(bundle),
             lambda: inference,
         )
-        core = ServerCore(ServableManager(loader.load, load_settings(options)), core_settings(options, platforms))
+        core = ServerCore(
+            ServableManager(loader.load, load_settings(options, self._time_factor)),
+            core_settings(options, frozenset(bundles), self._time_factor),
+        )
+        self._closing.callback(core.stop)
         inference = Inference(
             core, self.faults, self.metrics, check_method_names=options.enable_signature_method_name_check
         )
         await core.start(config)
         if options.model_config_file_poll_wait_seconds > 0 and options.model_config_file:
-            self._config_polling = asyncio.create_task(self._poll_config(core))
+            self._closing.callback(asyncio.create_task(self._poll_config(core)).cancel)
         await self._open_grpc(core, inference)
         await self._open_rest(core, inference)
 
@@ -81,7 +82,7 @@ class ModelServer:
                 await core.reload(read_text_proto(self.options.model_config_file, pb.ModelServerConfig()))
             except StatusError as error:
                 log.error("PollFilesystemAndReloadConfig failed: %s", error.status.message)
-            await asyncio.sleep(self.options.model_config_file_poll_wait_seconds)
+            await asyncio.sleep(self.options.model_config_file_poll_wait_seconds * self._time_factor)
 
     async def _open_grpc(self, core: ServerCore, inference: Inference) -> None:
         options = self.options
@@ -106,7 +107,7 @@ class ModelServer:
             await server.start()
         except RuntimeError as error:
             raise StatusError(Code.INVALID_ARGUMENT, "Failed to BuildAndStart gRPC server") from error
-        self._grpc = server
+        self._closing.push_async_callback(server.stop, None)
         for address in addresses:
             log.info("Running gRPC ModelServer at %s ...", address)
 
@@ -132,15 +133,21 @@ class ModelServer:
         )
         front = RestFront(core, inference, self.faults, self.metrics, settings)
         try:
-            self._rest = await front.start(options.rest_api_port)
+            runner = await front.start(options.rest_api_port)
         except OSError as error:
             log.error("Failed to start HTTP Server at localhost:%d: %s", options.rest_api_port, error)
             return
+        self.serves_rest = True
+        self._closing.push_async_callback(runner.cleanup)
         log.info("Exporting HTTP/REST API at:localhost:%d ...", options.rest_api_port)
 
     async def wait(self) -> None:
         """Serve until the process dies; nothing ends it from within."""
         await asyncio.Event().wait()
+
+    async def stop(self) -> None:
+        """Close ports and stop work, for tests within one process; a real server has no such end."""
+        await self._closing.aclose()
 
 
 def check_flags(options: ServerOptions) -> None:
@@ -168,74 +175,33 @@ def read_model_config(options: ServerOptions) -> pb.ModelServerConfig:
     return config
 
 
-def read_batching(options: ServerOptions) -> Batching | None:
-    """Return how to batch, None when not at all."""
-    if options.platform_config_file:
-        return None
-    if not options.enable_batching:
-        if options.batching_parameters_file:
-            raise _invalid(
-                "server_options.batching_parameters_file is set without setting server_options.enable_batching to true."
-            )
-        return None
-    parameters = pb.BatchingParameters()
-    if options.batching_parameters_file:
-        read_text_proto(options.batching_parameters_file, parameters)
-    else:
-        parameters.thread_pool_name.value = DEFAULT_BATCH_THREAD_POOL
-    return Batching(parameters, BatchScheduler(parameters), options.enable_per_model_batching_parameters)
-
-
-def read_session_config(options: ServerOptions) -> pb.ConfigProto:
-    """Return the session's configuration: the file's, overwritten by flags."""
-    config = pb.ConfigProto()
-    if options.platform_config_file:
-        return config
-    if options.tensorflow_session_config_file:
-        read_text_proto(options.tensorflow_session_config_file, config)
-    config.gpu_options.per_process_gpu_memory_fraction = options.per_process_gpu_memory_fraction
-    intra, inter = options.tensorflow_intra_op_parallelism, options.tensorflow_inter_op_parallelism
-    both = options.tensorflow_session_parallelism
-    if intra > 0 and inter > 0 and both > 0:
-        raise _invalid(
-            "Either configure server_options.tensorflow_session_parallelism or "
-            "(server_options.tensorflow_intra_op_parallelism, "
-            "server_options.tensorflow_inter_op_parallelism) separately. You cannot configure all."
-        )
-    if intra <= 0 and inter <= 0:
-        intra = inter = both
-    config.intra_op_parallelism_threads = intra
-    config.inter_op_parallelism_threads = inter
-    return config
-
-
-def load_settings(options: ServerOptions) -> LoadSettings:
+def load_settings(options: ServerOptions, time_factor: float) -> LoadSettings:
     return LoadSettings(
         load_threads=options.num_load_threads,
         unload_threads=options.num_unload_threads,
         max_retries=options.max_num_load_retries,
-        retry_interval_seconds=options.load_retry_interval_micros / 1e6,
+        retry_interval_seconds=options.load_retry_interval_micros / 1e6 * time_factor,
+        decision_interval_seconds=DECISION_INTERVAL_SECONDS * time_factor,
     )
 
 
-def core_settings(options: ServerOptions, platforms: frozenset[str]) -> CoreSettings:
+def core_settings(options: ServerOptions, platforms: frozenset[str], time_factor: float) -> CoreSettings:
     return CoreSettings(
-        poll_wait_seconds=options.file_system_poll_wait_seconds,
+        poll_wait_seconds=options.file_system_poll_wait_seconds * time_factor,
         initial_load_threads=request_threads(),
         allow_labels_for_unavailable_models=options.allow_version_labels_for_unavailable_models,
         platforms=platforms,
     )
 
 
-def make_executor(options: ServerOptions, faults: Faults, session_config: pb.ConfigProto) -> Executor:
+def make_executor(options: ServerOptions, faults: Faults, bundle: pb.SessionBundleConfig) -> Executor:
     """Return the executor that ``STANDIN_EXECUTOR`` names; else TensorFlow's where it is installed."""
-    tags = options.saved_model_tags.split(",")
     choice = os.environ.get(EXECUTOR_VARIABLE) or ("tensorflow" if find_spec("tensorflow") else "light")
     if choice == "light":
-        return LightExecutor(tags, faults)
+        return LightExecutor(tags_of(bundle), faults)
     from e2e.modelserver.tensorflow_executor import TensorFlowExecutor
 
-    return TensorFlowExecutor(tags, session_config, xla=xla_wanted(options))
+    return TensorFlowExecutor(tags_of(bundle), bundle.session_config, xla=xla_wanted(options))
 
 
 def xla_wanted(options: ServerOptions) -> bool:
