@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -64,19 +65,21 @@ class Loopback:
 
 
 @contextmanager
-def serve_files(root: Path) -> Iterator[Loopback]:
+def serve_files(root: Path, tls: ssl.SSLContext | None = None) -> Iterator[Loopback]:
     """Serve ``root`` with ranges, ETags and conditional requests, as any good web server does."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
         path = root / request.match_info["path"]
+        if path.suffix == ".redirect":
+            raise web.HTTPFound(path.read_text())
         return web.FileResponse(path) if path.is_file() else web.Response(status=404)
 
-    with _serve(handle) as server:
+    with _serve(handle, tls=tls) as server:
         yield server
 
 
 @contextmanager
-def proxy(upstream: str) -> Iterator[Loopback]:
+def proxy(upstream: str, tls: ssl.SSLContext | None = None) -> Iterator[Loopback]:
     """Pass everything on to ``upstream`` and back, but for the troubles."""
     sessions: list[aiohttp.ClientSession] = []
 
@@ -98,12 +101,14 @@ def proxy(upstream: str) -> Iterator[Loopback]:
         for session in sessions:
             await session.close()
 
-    with _serve(handle, on_stop=close) as server:
+    with _serve(handle, on_stop=close, tls=tls) as server:
         yield server
 
 
 @contextmanager
-def _serve(handle: Callable[..., object], on_stop: Callable[..., object] | None = None) -> Iterator[Loopback]:
+def _serve(
+    handle: Callable[..., object], *, on_stop: Callable[..., object] | None = None, tls: ssl.SSLContext | None = None
+) -> Iterator[Loopback]:
     server = Loopback("")
     loop = asyncio.new_event_loop()
     started = threading.Event()
@@ -115,9 +120,9 @@ def _serve(handle: Callable[..., object], on_stop: Callable[..., object] | None 
         app.router.add_route("*", "/{path:.*}", handle)  # type: ignore[arg-type]
         runner = web.AppRunner(app, shutdown_timeout=0.1)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
         await site.start()
-        server.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        server.url = f"{'https' if tls else 'http'}://127.0.0.1:{runner.addresses[0][1]}"
         started.set()
         await finish.wait()
         if on_stop:

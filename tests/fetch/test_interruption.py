@@ -181,6 +181,27 @@ def test_volume_that_cannot_be_written_names_the_user(
     finish(s3_fetcher, process).assert_fails(FetchReason.DestinationNotWritable, "user 0", "fsGroup")
 
 
+def test_size_limit_of_the_volume_counts_what_is_there_already(bucket: Bucket, s3_fetcher: Fetcher) -> None:
+    bucket.put_version("m/1", {"saved_model.pb": bytes(3 << 20)})
+    (s3_fetcher.destination / "other").write_bytes(bytes(2 << 20))
+    outcome = s3_fetcher.run(f"s3://{bucket.name}/m", size_limit_bytes=4 << 20)
+    outcome.assert_fails(FetchReason.InsufficientDiskSpace, "needs 3.0 MiB", "2.0 MiB free of 4.0 MiB")
+    assert s3_fetcher.run(f"s3://{bucket.name}/m", size_limit_bytes=8 << 20).success.versions == (1,)
+
+
+def test_any_user_on_a_read_only_root_can_fetch(
+    bucket: Bucket, s3_fetcher: Fetcher, start: Callable[..., subprocess.Popen[str]]
+) -> None:
+    bucket.put_version("m/1")
+    work = s3_fetcher.work
+    script = f'mount --bind "{work}" "{work}" && mount -o remount,bind,ro / && exec "$@"'
+    as_root = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]
+    process = start(s3_fetcher.arguments(f"s3://{bucket.name}/m"), *as_root, "unshare", "--user", "--map-user=65532")
+    outcome = finish(s3_fetcher, process)
+    assert outcome.success.versions == (1,)
+    assert content_of(outcome.model_directory / "1") == MODEL_FILES
+
+
 def test_it_imports_neither_the_operator_nor_its_heavy_libraries() -> None:
     script = (
         "import sys, tfserving_operator.fetch.__main__, tfserving_operator.fetch.termination\n"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
 
-from tfserving_operator.fetch.disk import require_free_space
+from tfserving_operator.fetch.disk import Volume
 from tfserving_operator.fetch.errors import FetchError
 from tfserving_operator.fetch.source import quoted
 from tfserving_operator.fetch.termination import FetchReason
@@ -23,7 +23,9 @@ ENTRY_LIMIT = 100_000
 _DEPTH_LIMIT = 32
 _NAME_LIMIT_BYTES = 255
 _COPY_BYTES = 1 << 20
+_CHECKED_SIZE_BYTES = 1 << 20
 _COMPRESSED_MAGIC = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00")
+_ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 
@@ -102,7 +104,7 @@ class UnpackingStoppedError(Exception):
     """Unpacking was told to stop."""
 
 
-def unpack(archive_path: Path, tree: Path, *, what: str, stop: threading.Event) -> None:
+def unpack(archive_path: Path, tree: Path, volume: Volume, *, what: str, stop: threading.Event) -> None:
     """Unpack into the new directory ``tree``; raise ``InvalidArchive`` or ``InsufficientDiskSpace``.
 
     Made to run in a thread: ends soon after ``stop`` is set.
@@ -110,10 +112,12 @@ def unpack(archive_path: Path, tree: Path, *, what: str, stop: threading.Event) 
     tree.mkdir(parents=True)
     try:
         archive = open_archive(archive_path, what=what)
-        require_free_space(tree, archive.unpacked_bytes() or 0, what=f"{what}, unpacked,")
+        volume.require_free(archive.unpacked_bytes() or 0, what=f"{what}, unpacked,")
         for count, (entry, content) in enumerate(archive.entries(), start=1):
             if count > ENTRY_LIMIT:
                 raise _invalid(what, f"it holds more than {ENTRY_LIMIT} entries")
+            if entry.size_bytes >= _CHECKED_SIZE_BYTES:
+                volume.require_free(entry.size_bytes, what=f"{quoted(entry.name)} of {what}")
             _unpack_entry(entry, content, tree, what=what, stop=stop)
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
         raise _invalid(what, f"it cannot be read ({quoted(str(error)) or type(error).__name__})") from error
@@ -125,10 +129,11 @@ def unpack(archive_path: Path, tree: Path, *, what: str, stop: threading.Event) 
 
 def open_archive(path: Path, *, what: str) -> Archive:
     """Return the archive at ``path``, told by its content, since URLs often lack the file name's ending."""
-    if zipfile.is_zipfile(path):
-        return ZipArchive(path)
     with path.open("rb") as file:
         start = file.read(512)
+    # The search for a zip's end alone would find that of a zip inside a tar.
+    if start.startswith(_ZIP_MAGIC) and zipfile.is_zipfile(path):
+        return ZipArchive(path)
     if start.startswith(_ZSTD_MAGIC):
         raise _invalid(what, "it is compressed with zstd, which is not supported: use .tar, .tar.gz or .zip")
     if not tarfile.is_tarfile(path):
@@ -146,7 +151,6 @@ def _unpack_entry(entry: Entry, content: IO[bytes] | None, tree: Path, *, what: 
         raise _invalid(what, f"{quoted(entry.name)} cannot be read")
     if target.exists():
         raise _invalid(what, f"it holds {quoted(entry.name)} twice")
-    require_free_space(tree, entry.size_bytes, what=f"{quoted(entry.name)} of {what}")
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.open("xb") as file:
         while chunk := content.read(_COPY_BYTES):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import aiohttp
 
-from tfserving_operator.fetch.disk import require_free_space
+from tfserving_operator.fetch.disk import Volume
 from tfserving_operator.fetch.errors import FetchError, TransientError
 from tfserving_operator.fetch.http_client import requested
 from tfserving_operator.fetch.log import Progress, log
@@ -64,10 +64,17 @@ class ArchiveDownload:
     """The archive of ``source`` on its way into a staging directory."""
 
     def __init__(
-        self, session: aiohttp.ClientSession, source: ArchiveSource, headers: Mapping[str, str], staging: Path
+        self,
+        session: aiohttp.ClientSession,
+        source: ArchiveSource,
+        headers: Mapping[str, str],
+        *,
+        staging: Path,
+        volume: Volume,
     ) -> None:
         """Name the places; nothing is read or sent yet."""
         self._session, self._source, self._headers = session, source, dict(headers)
+        self._volume = volume
         self.path = staging / "archive"
         self._validators_path = staging / "archive.json"
         self._furthest_bytes = 0
@@ -124,7 +131,7 @@ class ArchiveDownload:
 
     async def _receive(self, response: aiohttp.ClientResponse, *, append: bool, progress: Progress) -> None:
         length = response.content_length
-        require_free_space(self.path.parent, length or 0, what=f"The archive {self._source.display}")
+        self._volume.require_free(length or 0, what=f"The archive {self._source.display}")
         start = self._size() if append else 0
         if not append:
             self._validators_path.write_text(

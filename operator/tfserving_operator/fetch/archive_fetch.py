@@ -11,9 +11,10 @@ from pathlib import Path
 
 import aiohttp
 
-from tfserving_operator.fetch.archive import UnpackingStoppedError, unpack
+from tfserving_operator.fetch.archive import unpack
 from tfserving_operator.fetch.archive_download import ArchiveDownload, Validators
 from tfserving_operator.fetch.archive_layout import find_versions
+from tfserving_operator.fetch.disk import Volume
 from tfserving_operator.fetch.errors import FetchError
 from tfserving_operator.fetch.http_client import authorization, open_session
 from tfserving_operator.fetch.log import log
@@ -72,7 +73,7 @@ class _ArchiveFetch:
             if error.reason is not FetchReason.ModelPathNotFound:
                 raise
             raise FetchError(FetchReason.VersionNotFound, f"Version {version}: {error.message}") from error
-        self._publish(source, VersionPolicy(specific=(version,)), found, where=of_version.display)
+        await self._publish(source, VersionPolicy(specific=(version,)), found, where=of_version.display)
 
     async def one_archive(self, source: ArchiveSource) -> Fetched:
         record = self._usable_record(source)
@@ -85,7 +86,7 @@ class _ArchiveFetch:
         if validators is None and record:
             log.info("archive has not changed", extra={"source": source.display})
             return self._done(self._request.policy.choose(record.versions, where=source.display))
-        chosen = self._publish(source, self._request.policy, found, where=source.display)
+        chosen = await self._publish(source, self._request.policy, found, where=source.display)
         if validators:
             self._write_record(ArchiveRecord(validators, tuple(found)))
         return self._done(chosen)
@@ -96,21 +97,22 @@ class _ArchiveFetch:
         staging = self._directory.staging(staging_name)
         tree = staging / "tree"
         headers = authorization(self._request.credentials)
-        download = ArchiveDownload(self._session, source, headers, staging)
+        download = ArchiveDownload(self._session, source, headers, staging=staging, volume=self._directory.volume)
         validators = await download.run(attempts=self._request.attempts, known=known)
         if validators is None:
             return None, {}
         self._fetched_bytes += download.path.stat().st_size
         shutil.rmtree(tree, ignore_errors=True)
         try:
-            await _unpack_in_thread(download.path, tree, what=source.display)
+            await _unpack_in_thread(download.path, tree, self._directory.volume, what=source.display)
             return validators, find_versions(tree, policy, what=source.display)
-        except FetchError:
-            # The next try finds the same archive: what was unpacked only takes room.
-            shutil.rmtree(staging, ignore_errors=True)
+        except FetchError as error:
+            # A bad archive may be replaced at its URL; one without room to unpack need not come over the network again.
+            is_useless = error.reason is not FetchReason.InsufficientDiskSpace
+            shutil.rmtree(staging if is_useless else tree, ignore_errors=True)
             raise
 
-    def _publish(
+    async def _publish(
         self, source: ArchiveSource, policy: VersionPolicy, found: dict[int, Path], *, where: str
     ) -> tuple[int, ...]:
         chosen = policy.choose(found, where=where)
@@ -120,7 +122,7 @@ class _ArchiveFetch:
         for version in missing:
             size = sum(path.stat().st_size for path in found[version].rglob("*") if path.is_file())
             marker = FetchedMarker(source.display, source.identity, size)
-            self._directory.publish(version, found[version], marker)
+            await asyncio.to_thread(self._directory.publish, version, found[version], marker)
         return chosen
 
     def _usable_record(self, source: ArchiveSource) -> ArchiveRecord | None:
@@ -144,13 +146,11 @@ class _ArchiveFetch:
         return Fetched(versions, self._fetched_bytes)
 
 
-async def _unpack_in_thread(archive: Path, tree: Path, *, what: str) -> None:
+async def _unpack_in_thread(archive: Path, tree: Path, volume: Volume, *, what: str) -> None:
     log.info("unpacking", extra={"source": what})
     stop = threading.Event()
     try:
-        await asyncio.to_thread(unpack, archive, tree, what=what, stop=stop)
-    except UnpackingStoppedError:
-        raise asyncio.CancelledError from None
+        await asyncio.to_thread(unpack, archive, tree, volume, what=what, stop=stop)
     finally:
         stop.set()
 

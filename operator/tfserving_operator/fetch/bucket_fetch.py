@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
-from tfserving_operator.fetch.disk import require_free_space
 from tfserving_operator.fetch.log import Progress, log
 from tfserving_operator.fetch.object_store import ModelBucket
 from tfserving_operator.fetch.request import Fetched, FetchRequest
@@ -46,7 +45,7 @@ async def _download(
 ) -> Progress:
     needed_bytes = sum(download.missing_bytes for download in downloads.values())
     listed = ", ".join(str(version) for version in list(downloads)[:10])
-    require_free_space(directory.root, needed_bytes, what=f"{source.display} (version {listed})")
+    directory.volume.require_free(needed_bytes, what=f"{source.display} (version {listed})")
     progress = Progress(total_bytes=sum(download.missing_content_bytes for download in downloads.values()))
     slots = asyncio.Semaphore(request.concurrency)
     for version, download in downloads.items():

@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from tfserving_operator.fetch.errors import FetchError
@@ -25,18 +26,35 @@ def human_size(size_bytes: int) -> str:
     return f"{size:.1f} TiB"
 
 
-def require_free_space(directory: Path, needed_bytes: int, *, what: str) -> None:
-    """Raise ``InsufficientDiskSpace`` unless ``needed_bytes`` are free on the volume of ``directory``."""
-    volume = os.statvfs(directory)
-    free_bytes = volume.f_bavail * volume.f_frsize
-    if needed_bytes <= free_bytes:
-        return
-    total_bytes = volume.f_blocks * volume.f_frsize
-    raise FetchError(
-        FetchReason.InsufficientDiskSpace,
-        f"{what} needs {human_size(needed_bytes)} but the volume at {directory} has {human_size(free_bytes)} free "
-        f"of {human_size(total_bytes)}. Give the models' volume more room or fetch fewer versions.",
-    )
+@dataclass(frozen=True)
+class Volume:
+    """Where models are fetched to."""
+
+    path: Path
+    limit_bytes: int | None = None
+    """What an emptyDir may hold by its sizeLimit, which its file system does not show.
+
+    The kubelet evicts a pod that goes beyond it, with a message that names no model.
+    """
+
+    def require_free(self, needed_bytes: int, *, what: str) -> None:
+        """Raise ``InsufficientDiskSpace`` unless ``needed_bytes`` more have room."""
+        status = os.statvfs(self.path)
+        free_bytes, total_bytes = status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize
+        if self.limit_bytes is not None and self.limit_bytes < total_bytes:
+            total_bytes = self.limit_bytes
+            free_bytes = min(free_bytes, max(0, total_bytes - _used_bytes(self.path)))
+        if needed_bytes <= free_bytes:
+            return
+        raise FetchError(
+            FetchReason.InsufficientDiskSpace,
+            f"{what} needs {human_size(needed_bytes)} but the volume at {self.path} has {human_size(free_bytes)} "
+            f"free of {human_size(total_bytes)}. Give the models' volume more room or fetch fewer versions.",
+        )
+
+
+def _used_bytes(directory: Path) -> int:
+    return sum(path.lstat().st_blocks * 512 for path in directory.rglob("*"))
 
 
 @contextmanager

@@ -24,7 +24,7 @@ async def fetch_model(request: FetchRequest) -> FetchSuccess:
     """
     started = time.monotonic()
     directory = ModelDirectory(request.destination, request.model)
-    with translated_disk_errors(request.destination, what=request.model):
+    with translated_disk_errors(request.destination.path, what=request.model):
         try:
             fetched = await _fetch_in_time(request, directory)
         except FetchError as error:

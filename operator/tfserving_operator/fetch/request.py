@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from tfserving_operator.fetch.credentials import Credentials
+from tfserving_operator.fetch.disk import Volume
 from tfserving_operator.fetch.source import ModelSource
 from tfserving_operator.fetch.versions import VersionPolicy
 
@@ -17,7 +17,7 @@ class FetchRequest:
     model: str
     source: ModelSource
     policy: VersionPolicy
-    destination: Path
+    destination: Volume
     credentials: Credentials
     concurrency: int
     """Requests at once."""

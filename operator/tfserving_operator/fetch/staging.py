@@ -12,6 +12,7 @@ import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from tfserving_operator.fetch.disk import Volume
 from tfserving_operator.fetch.errors import FetchError
 from tfserving_operator.fetch.log import log
 from tfserving_operator.fetch.termination import FetchReason
@@ -37,11 +38,12 @@ class FetchedMarker:
 class ModelDirectory:
     """``DESTINATION/NAME`` with its versions."""
 
-    def __init__(self, destination: Path, model: str) -> None:
+    def __init__(self, volume: Volume, model: str) -> None:
         """Name the directory; nothing is made yet."""
         if not model or model.startswith(".") or "/" in model or "\0" in model or len(model) > 200:
             raise FetchError(FetchReason.InvalidSource, f"{model[:60]!r} cannot be the name of a model's directory.")
-        self.root = destination / model
+        self.volume = volume
+        self.root = volume.path / model
 
     def versions(self) -> dict[int, FetchedMarker | None]:
         """Return the complete versions; None stands for one that somebody else put there."""

@@ -21,7 +21,13 @@ _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>([^<]{1,80})</Code>")
 _MESSAGE = re.compile(r"<Message>([^<]{1,400})</Message>")
 _SYSTEM_MESSAGE = re.compile(r'message: \\?"([^"\\]{1,100})')
-_METADATA_HOSTS = ("169.254.169.254", "169.254.170.2", "metadata.google.internal", "metadata/computeMetadata")
+_METADATA_HOSTS = (
+    "169.254.169.254",
+    "169.254.170.2",
+    "metadata.google.internal",
+    "computeMetadata/v1",
+    "latest/api/token",
+)
 _CREDENTIAL_CODES = frozenset(
     {
         "AccessDenied",
@@ -60,10 +66,7 @@ def translate_store_error(error: Exception, *, where: str) -> FetchError:
 
 def _by_answer(status: int, code: str, answer: str, where: str) -> FetchError:
     if code in _REGION_CODES or 300 <= status < 400:
-        return FetchError(
-            FetchReason.InvalidSource,
-            f"{where} answered {answer}: the bucket is in another region. Set AWS_REGION in the credentials secret.",
-        )
+        return _other_region(f"{where} answered {answer}")
     if code in _CREDENTIAL_CODES or status in (401, 403):
         return FetchError(
             FetchReason.CredentialsRejected,
@@ -81,6 +84,8 @@ def _by_answer(status: int, code: str, answer: str, where: str) -> FetchError:
 
 
 def _without_answer(error: Exception, text: str, where: str) -> FetchError:
+    if "redirect without LOCATION" in text:
+        return _other_region(f"{where} answered with a redirect to nowhere")
     if isinstance(error, UnknownConfigurationKeyError | ValueError) or "Unable to decode" in text:
         return FetchError(
             FetchReason.InvalidSource,
@@ -106,6 +111,13 @@ def _answer(text: str, status: int, code: str) -> str:
     code_part = f" {quoted(code)}" if code else ""
     message = _MESSAGE.search(text)
     return f"{status}{code_part}" + (f" ({quoted(message[1]).rstrip('.')})" if message else "")
+
+
+def _other_region(answer: str) -> FetchError:
+    return FetchError(
+        FetchReason.InvalidSource,
+        f"{answer}: the bucket is in another region. Set AWS_REGION in the credentials secret.",
+    )
 
 
 def _no_credentials(where: str) -> FetchError:

@@ -13,7 +13,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from tfserving_operator.fetch.disk import require_free_space, translated_disk_errors
+from tfserving_operator.fetch.disk import translated_disk_errors
 from tfserving_operator.fetch.encrypted_objects import etag_is_not_md5
 from tfserving_operator.fetch.errors import FetchError
 from tfserving_operator.fetch.log import Progress, log
@@ -101,7 +101,6 @@ class VersionDownload:
     async def run(self, *, slots: asyncio.Semaphore, progress: Progress) -> Path:
         """Fetch what is missing and return the directory that holds the verified version."""
         with translated_disk_errors(self._staging.parent, what=self._what):
-            require_free_space(self._staging.parent, self.missing_bytes, what=self._what)
             self._prepare()
             await self._fetch_all(self._missing, slots, progress)
             for file in self._files:
