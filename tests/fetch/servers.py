@@ -110,11 +110,12 @@ def _serve(
     handle: Callable[..., object], *, on_stop: Callable[..., object] | None = None, tls: ssl.SSLContext | None = None
 ) -> Iterator[Loopback]:
     server = Loopback("")
-    loop = asyncio.new_event_loop()
+    loops: list[asyncio.AbstractEventLoop] = []
     started = threading.Event()
     finish = asyncio.Event()
 
     async def run() -> None:
+        loops.append(asyncio.get_running_loop())
         app = web.Application(middlewares=[_trouble_middleware(server)], client_max_size=1 << 30)
         app.on_response_prepare.append(_note_status)
         app.router.add_route("*", "/{path:.*}", handle)  # type: ignore[arg-type]
@@ -129,16 +130,15 @@ def _serve(
             await on_stop()  # type: ignore[misc]
         await runner.cleanup()
 
-    thread = threading.Thread(target=loop.run_until_complete, args=(run(),), daemon=True)
+    thread = threading.Thread(target=lambda: asyncio.run(run()), daemon=True)
     thread.start()
     if not started.wait(timeout=10):
         raise TimeoutError("the server did not start")
     try:
         yield server
     finally:
-        loop.call_soon_threadsafe(finish.set)
+        loops[0].call_soon_threadsafe(finish.set)
         thread.join(timeout=10)
-        loop.close()
 
 
 async def _note_status(request: web.Request, response: web.StreamResponse) -> None:

@@ -83,7 +83,7 @@ class ArchiveDownload:
         """Fetch and verify; return what identifies the archive, or None when it is still the ``known`` one."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._furthest_bytes = self._size()
-        progress = Progress(total_bytes=None)
+        progress = Progress()
         while True:
             step = await retried(lambda: self._step(known, progress), attempts=attempts)
             if step is _NOT_MODIFIED:
@@ -133,6 +133,7 @@ class ArchiveDownload:
         length = response.content_length
         self._volume.require_free(length or 0, what=f"The archive {self._source.display}")
         start = self._size() if append else 0
+        progress.total_bytes = progress.fetched_bytes + length if length else None
         if not append:
             self._validators_path.write_text(
                 json.dumps(asdict(_validators_of(response, self._source.identity))), encoding="utf-8"

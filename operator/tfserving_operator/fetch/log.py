@@ -52,26 +52,27 @@ def configure_logging(*, model: str) -> None:
 class Progress:
     """Counts fetched bytes and logs them now and then."""
 
-    def __init__(self, *, total_bytes: int | None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, *, total_bytes: int | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         """Start counting towards ``total_bytes``, None when it is not known."""
         self.fetched_bytes = 0
-        self._total_bytes = total_bytes
+        self.total_bytes = total_bytes
         self._clock = clock
-        self._started = self._last_logged = clock()
+        self._logged_bytes = 0
+        self._logged_at: float | None = None
 
     def add(self, count_bytes: int) -> None:
         """Count ``count_bytes`` more, and log if the last line is long enough ago."""
-        self.fetched_bytes += count_bytes
         now = self._clock()
-        if now - self._last_logged < PROGRESS_INTERVAL_SECONDS:
+        if self._logged_at is None:
+            self._logged_at = now
+        self.fetched_bytes += count_bytes
+        elapsed_seconds = now - self._logged_at
+        if elapsed_seconds < PROGRESS_INTERVAL_SECONDS:
             return
-        self._last_logged = now
-        rate = self.fetched_bytes / (now - self._started)
-        fields: dict[str, object] = {
-            "fetched_bytes": self.fetched_bytes,
-            "total_bytes": self._total_bytes,
-            "rate": f"{human_size(int(rate))}/s",
-        }
-        if self._total_bytes:
-            fields["percent"] = round(100 * self.fetched_bytes / self._total_bytes, 1)
+        rate = int((self.fetched_bytes - self._logged_bytes) / elapsed_seconds)
+        self._logged_at, self._logged_bytes = now, self.fetched_bytes
+        fields: dict[str, object] = {"fetched_bytes": self.fetched_bytes, "rate": f"{human_size(rate)}/s"}
+        if self.total_bytes:
+            fields["total_bytes"] = self.total_bytes
+            fields["percent"] = round(100 * self.fetched_bytes / self.total_bytes, 1)
         log.info("fetching", extra=fields)

@@ -71,7 +71,7 @@ class ModelDirectory:
         for path in self.root.iterdir():
             is_leftover = path.name.startswith((_STAGING_PREFIX, _DISCARDED_PREFIX)) and path.name not in kept
             if is_leftover:
-                log.info("removing leftover", extra={"path": path.name})
+                log.info("removing working directory", extra={"path": path.name})
                 _remove(path)
 
     def publish(self, version: int, tree: Path, marker: FetchedMarker) -> None:
