@@ -41,32 +41,29 @@ async def run(settings: Settings) -> int:
     """Run the operator; return the exit status."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-    failures: list[str] = []
-
-    def fail() -> None:
-        failures.append("background")
-        stop.set()
-
     # Until kopf runs, and installs handlers of its own.
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     health = Health(clock=utc_now, monotonic=loop.time)
     kube = KubeClient()
+    has_failed = False
     try:
         async with serve_probes(health, health_port=settings.health_port, metrics_port=settings.metrics_port):
             if await wait_for_crd(kube, stop):
-                context = Context(settings=settings, kube=kube, health=health, fail=fail)
+                context = Context(settings=settings, kube=kube, health=health, stop=stop)
+                registry, background = build_registry(context)
                 await kopf.operator(
-                    registry=build_registry(context),
+                    registry=registry,
                     settings=kopf_settings(),
                     standalone=True,
                     clusterwide=not settings.watch_namespaces,
                     namespaces=settings.watch_namespaces,
                     stop_flag=stop,
                 )
+                has_failed = background.has_failed
     finally:
         await kube.close()
-    return 1 if failures else 0
+    return 1 if has_failed else 0
 
 
 async def wait_for_crd(kube: KubeClient, stop: asyncio.Event) -> bool:

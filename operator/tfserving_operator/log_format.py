@@ -15,7 +15,12 @@ MAX_FIELD_LENGTH: Final = 1000
 _KOPF_ATTRIBUTES: Final = frozenset({"k8s_skip", "k8s_ref", "settings"})
 _RESERVED: Final = frozenset(RESERVED_ATTRS) | _KOPF_ATTRIBUTES | {"taskName", "color_message"}
 # Below the operator's own level: kopf reports every event it sees, aiohttp every probe, asyncio every selector.
-_QUIETER: Final = {"kopf": logging.INFO, "asyncio": logging.WARNING, "aiohttp": logging.WARNING}
+_QUIETER: Final = {
+    "kopf": logging.INFO,
+    "kubernetes": logging.INFO,
+    "asyncio": logging.WARNING,
+    "aiohttp": logging.WARNING,
+}
 
 
 def configure_logging(log_format: LogFormat, level: LogLevel, *, stream: TextIO | None = None) -> None:
@@ -28,7 +33,8 @@ def configure_logging(log_format: LogFormat, level: LogLevel, *, stream: TextIO 
     for name, least in _QUIETER.items():
         logging.getLogger(name).setLevel(max(least, threshold))
     # One line a handler call; what they do is logged where it is done.
-    logging.getLogger("kopf.objects").setLevel(max(logging.WARNING, threshold))
+    for name in ("kopf.objects", "kopf.activities", "kopf._core.engines.activities"):
+        logging.getLogger(name).setLevel(max(logging.WARNING, threshold))
     logging.captureWarnings(True)
 
 

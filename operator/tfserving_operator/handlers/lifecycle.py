@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -20,6 +20,7 @@ from tfserving_operator.clients.events import EventPublisher
 from tfserving_operator.clients.kube import KubeClient
 from tfserving_operator.clients.model_service import ModelServiceClient
 from tfserving_operator.handlers.health import Health
+from tfserving_operator.handlers.login import register_login
 from tfserving_operator.handlers.watch import INDEX, RawObject, models_in, register_watch
 from tfserving_operator.reconcile.controller import Controller
 from tfserving_operator.reconcile.queue import Priority, WorkQueue
@@ -40,43 +41,48 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """What the process gives to the handlers. ``fail`` ends it after a fault that only a restart can mend."""
+    """What the process gives to the handlers. ``stop`` ends it, as a signal does."""
 
     settings: Settings
     kube: KubeClient
     health: Health
-    fail: Callable[[], None]
+    stop: asyncio.Event
 
 
-def build_registry(context: Context) -> kopf.OperatorRegistry:
-    """Return kopf's handlers, tied to a queue and workers of their own."""
+def build_registry(context: Context) -> tuple[kopf.OperatorRegistry, Background]:
+    """Return kopf's handlers, and what they start and stop."""
     registry = kopf.OperatorRegistry()
     loop = asyncio.get_running_loop()
     queue = WorkQueue(clock=loop.time)
+    register_login(registry)
     register_watch(registry, queue.add)
-    background = _Background(context, queue)
+    background = Background(context, queue)
 
-    @kopf.on.startup(registry=registry)
+    @kopf.on.startup(id="start", registry=registry)
     async def start(**kwargs: Any) -> None:
         background.start(kwargs[INDEX])
 
-    @kopf.on.cleanup(registry=registry)
+    @kopf.on.cleanup(id="stop", registry=registry)
     async def stop(**_: Any) -> None:
         await background.stop()
+        # After a signal, kopf waits 5 s for its own task that waits for this.
+        context.stop.set()
 
-    return registry
+    return registry, background
 
 
-class _Background:
-    """The tasks beside kopf."""
+class Background:
+    """The tasks beside kopf. ``has_failed`` says that one of them ended, which none does by itself."""
 
     def __init__(self, context: Context, queue: WorkQueue) -> None:
         self._context = context
         self._queue = queue
         self._model_service = ModelServiceClient()
         self._tasks: list[asyncio.Task[None]] = []
+        self.has_failed = False
 
     def start(self, index: ModelIndex) -> None:
+        """Start everything; ``index`` is filled later."""
         settings, kube, queue = self._context.settings, self._context.kube, self._queue
         cache = ChildCache(kube, changed=queue.add, namespaces=settings.watch_namespaces, clock=utc_now)
         controller = Controller(
@@ -102,6 +108,7 @@ class _Background:
         log.info("started", extra={"version": telemetry.VERSION, "workers": settings.concurrency})
 
     async def stop(self) -> None:
+        """Stop everything within seconds."""
         for task in self._tasks:
             task.cancel()
         if self._tasks:
@@ -117,11 +124,12 @@ class _Background:
         self._tasks.append(task)
 
     def _on_end(self, task: asyncio.Task[None]) -> None:
-        """None of these tasks ends by itself; half an operator is worse than one that starts again."""
+        """Half an operator is worse than one that starts again."""
         if task.cancelled():
             return
         log.critical("a task ended, stopping", extra={"task": task.get_name()}, exc_info=task.exception())
-        self._context.fail()
+        self.has_failed = True
+        self._context.stop.set()
 
 
 async def look_again(queue: WorkQueue, index: ModelIndex, period_seconds: float) -> None:
