@@ -32,6 +32,8 @@ class Part:
     module: str
     stamps: tuple[str, ...] = ()
     """Settings for the linker (-X), with ``{version}``, ``{major}`` and ``{minor}`` of ``module``."""
+    tags: tuple[str, ...] = ()
+    """Go build tags."""
     renames: Mapping[str, str] = field(default_factory=dict)
     """What Go names the program, which is the last word of its import path → what it should be called."""
 
@@ -82,10 +84,17 @@ PARTS: Mapping[str, Part] = {
         ),
         Part("helm", "helm.sh/helm/v3", stamps=("helm.sh/helm/v3/internal/version.version={version}",)),
         Part("coredns", "github.com/coredns/coredns"),
+        Part(
+            "prometheus",
+            "github.com/prometheus/prometheus",
+            # Debian's is built without Kubernetes discovery; the clouds' discoveries triple the build.
+            tags=("remove_all_sd", "enable_kubernetes_sd"),
+        ),
     )
 }
 CONTROL_PLANE_PARTS = ("etcd", "kubernetes", "helm")
 NODE_PARTS = ("crane", "containerd", "coredns")
+PROMETHEUS_PARTS = ("prometheus",)
 
 
 @dataclass(frozen=True)
@@ -93,6 +102,10 @@ class Binaries:
     """Where the built programs lie."""
 
     directories: Mapping[str, Path]
+
+    def merged_with(self, other: Binaries) -> Binaries:
+        """Return the programs of both; of what both have, this one's."""
+        return Binaries({**other.directories, **self.directories})
 
     def __getattr__(self, part: str) -> Path:
         """Return the directory of the programs of ``part``."""
@@ -113,7 +126,7 @@ def build(parts: Iterable[str], *, progress: Progress = log_progress) -> Binarie
 def content_key(part: Part, go: str) -> str:
     """Return what a build depends on, as a short name."""
     digest = hashlib.sha256()
-    for text in (part.go_mod, (part.source / "go.sum").read_text(), part.linker_flags, go):
+    for text in (part.go_mod, (part.source / "go.sum").read_text(), part.linker_flags, *part.tags, go):
         digest.update(hashlib.sha256(text.encode()).digest())
     return digest.hexdigest()[:16]
 
@@ -139,7 +152,17 @@ def _build(part: Part, go: Path, wanted: Path, progress: Progress) -> None:
 def _go_install(part: Part, go: Path, destination: Path, progress: Progress) -> None:
     label = f"building {part.name} {part.version}"
     progress(label)
-    command = [str(go), "install", "-v", "-trimpath", "-ldflags", part.linker_flags, "tool"]
+    command = [
+        str(go),
+        "install",
+        "-v",
+        "-trimpath",
+        "-tags",
+        ",".join(part.tags),
+        "-ldflags",
+        part.linker_flags,
+        "tool",
+    ]
     env = {
         **os.environ,
         "GOBIN": str(destination),

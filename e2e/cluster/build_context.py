@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+_IGNORE_FILE = ".dockerignore"
+
+
+def copied_paths(dockerfile: str) -> tuple[str, ...]:
+    """Return what ``dockerfile`` takes from its context: paths or patterns; none when it may take anything."""
+    instructions = re.sub(r"\\\n", " ", dockerfile)
+    if re.search(r"^\s*RUN\s.*--mount=type=bind", instructions, re.MULTILINE | re.IGNORECASE):
+        return ()
+    found: list[str] = []
+    for arguments in re.findall(r"^\s*(?:COPY|ADD)\s+(.+)$", instructions, re.MULTILINE | re.IGNORECASE):
+        if "--from=" not in arguments:
+            found += _sources(arguments)
+    if any(path in {".", "./", "/"} or "$" in path for path in found):
+        return ()
+    return (*dict.fromkeys(path.strip("/") for path in found), _IGNORE_FILE)
 
 
 def list_files(context: Path, paths: Sequence[str] = ()) -> list[Path]:
@@ -17,8 +35,8 @@ def list_files(context: Path, paths: Sequence[str] = ()) -> list[Path]:
     """
     listed = _git_files(context, paths)
     if listed is None:
-        roots = [context / path for path in paths] or [context]
-        found = (file for root in roots for file in ([root] if root.is_file() else root.rglob("*")))
+        roots = [root for path in paths for root in context.glob(path)] if paths else [context]
+        found = (file for root in roots for file in (root.rglob("*") if root.is_dir() else [root]))
         listed = [file.relative_to(context) for file in found]
     return sorted(path for path in set(listed) if _is_file_or_link(context / path))
 
@@ -41,6 +59,15 @@ def stage(context: Path, files: Iterable[Path], target: Path) -> None:
         copy = target / path
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(context / path, copy, follow_symlinks=False)
+
+
+def _sources(arguments: str) -> list[str]:
+    """Return all but the target of a COPY or ADD instruction, in either of its two forms."""
+    if "[" in arguments:
+        words: list[str] = json.loads(arguments[arguments.index("[") :])
+    else:
+        words = [word for word in arguments.split() if not word.startswith("--")]
+    return words[:-1]
 
 
 def _git_files(context: Path, paths: Sequence[str]) -> list[Path] | None:

@@ -32,7 +32,6 @@ def policy() -> str:
 
 def build(context: Path, dockerfile: Path, tag: str, *, build_args: Mapping[str, str], progress: Progress) -> None:
     """Build ``dockerfile`` into the storage; steps that did not change are taken from it."""
-    name = tag.rpartition("/")[2]
     said: list[str] = []
     with subprocess.Popen(
         [
@@ -52,7 +51,7 @@ def build(context: Path, dockerfile: Path, tag: str, *, build_args: Mapping[str,
         for line in builder.stdout:
             said.append(line)
             if line.startswith(("STEP", "[")):
-                progress(f"building {name}: {line.strip()}")
+                progress(" ".join(line.split()))
     if builder.returncode != 0:
         raise BuildFailed(f"the image {tag} could not be built:\n{''.join(said[-40:])}")
 

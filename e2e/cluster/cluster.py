@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from e2e.cluster import binaries, images, network, oci, runs
+from e2e.cluster import binaries, images, network, oci, prerequisites, runs
 from e2e.cluster.audit import AuditEvent, read_audit_log
 from e2e.cluster.commands import run
 from e2e.cluster.control_plane import ControlPlane
@@ -20,6 +20,7 @@ from e2e.cluster.netns import network_namespace
 from e2e.cluster.nodes import Nodes
 from e2e.cluster.options import ClusterOptions
 from e2e.cluster.progress import Progress, log_progress
+from e2e.cluster.prometheus import Prometheus
 from e2e.cluster.registry import Registry
 from e2e.cluster.runs import RunRecord
 from e2e.cluster.sandbox import Sandbox, SandboxSetup
@@ -37,6 +38,9 @@ class Cluster:
     @classmethod
     def start(cls, options: ClusterOptions, *, progress: Progress = log_progress) -> Self:
         """Start a cluster and wait until it can be used; what it needs is built or installed first."""
+        prerequisites.ensure_control_plane(progress)
+        if options.nodes:
+            prerequisites.ensure_nodes(progress)
         built = binaries.build(_parts_for(options), progress=progress)
         claimed = runs.claim(options.name)
         try:
@@ -50,12 +54,11 @@ class Cluster:
     def attach(cls, name: str) -> Self:
         """Return the cluster that is up under ``name``; raise NotRunning if there is none."""
         directory, record = runs.find(name)
-        built = binaries.build(binaries.PARTS)
         control_plane = ControlPlane(
             directory=directory,
             sandbox=Sandbox(record.init_pid),
             link=record.link,
-            binaries=built,
+            binaries=_programs_of(record),
             unreachable_toleration_seconds=record.unreachable_toleration_seconds,
         )
         return cls(None, control_plane, record)
@@ -76,9 +79,19 @@ class Cluster:
         return self._control_plane.admin_kubeconfig
 
     @property
+    def server(self) -> str:
+        """The apiserver's URL, as the host reaches it."""
+        return self._control_plane.server
+
+    @property
     def host_address(self) -> str:
         """The address under which pods and programs inside reach servers on the host."""
         return self._record.link.host_address
+
+    @property
+    def prometheus(self) -> Prometheus:
+        """The cluster's Prometheus; start it, if the options did not ask for it."""
+        return Prometheus(self._control_plane)
 
     def kubectl(
         self,
@@ -87,7 +100,7 @@ class Cluster:
         check: bool = True,
     ) -> subprocess.CompletedProcess[str]:
         """Run kubectl with all rights; raise CommandFailed when it fails and ``check``."""
-        return run([self._program("kubernetes", "kubectl"), *arguments], stdin=input, env=self.env(), check=check)
+        return run([self.program("kubernetes", "kubectl"), *arguments], stdin=input, env=self.env(), check=check)
 
     def helm(
         self,
@@ -96,7 +109,7 @@ class Cluster:
         check: bool = True,
     ) -> subprocess.CompletedProcess[str]:
         """Run Helm with all rights; raise CommandFailed when it fails and ``check``."""
-        return run([self._program("helm", "helm"), *arguments], stdin=input, env=self.env(), check=check)
+        return run([self.program("helm", "helm"), *arguments], stdin=input, env=self.env(), check=check)
 
     def env(self) -> dict[str, str]:
         """Return this process's environment with KUBECONFIG pointing here, and proxies out of the way."""
@@ -143,12 +156,13 @@ class Cluster:
         """Return the names of the nodes, killed ones included."""
         return [node.name for node in self._nodes.all()]
 
-    def add_node(self, name: str | None = None, *, gpus: int = 0) -> str:
+    def add_node(self, name: str | None = None, *, gpus: int = 0, progress: Progress = log_progress) -> str:
         """Add a node, wait until it is Ready, and return its name."""
-        built = binaries.build(binaries.PARTS)
-        self._control_plane = replace(self._control_plane, binaries=built)
+        prerequisites.ensure_nodes(progress)
+        built = binaries.build(binaries.NODE_PARTS, progress=progress)
+        self._control_plane = replace(self._control_plane, binaries=self._control_plane.binaries.merged_with(built))
         chosen = name or self._nodes.free_name()
-        self._nodes.add([chosen], gpus=gpus)
+        self._nodes.add([chosen], gpus=gpus, progress=progress)
         return chosen
 
     def kill_node(self, name: str) -> None:
@@ -191,15 +205,13 @@ class Cluster:
         dockerfile: Path,
         tag: str,
         build_args: Mapping[str, str] | None = None,
-        paths: Sequence[str] = (),
         progress: Progress = log_progress,
     ) -> None:
         """Build an image, unless that was done before, and push it to be pulled as ``tag`` by pods.
 
-        The build argument BASE is a Debian with Python. ``paths`` narrows down which files of the
-        context count: a change elsewhere then does not lead to a new build.
+        The build argument BASE is a Debian with Python, unless it is given.
         """
-        wanted = images.ImageBuild(context, dockerfile, build_args or {}, paths)
+        wanted = images.ImageBuild(context, dockerfile, build_args or {})
         self.push_image(images.build(wanted, progress=progress), tag)
 
     def push_image(self, layout: Path, tag: str) -> None:
@@ -254,14 +266,17 @@ class Cluster:
         )
         control_plane.start(crds=options.crds, progress=progress)
         if options.nodes:
-            progress("starting the registry, DNS and nodes")
             names = [f"node-{number}" for number in range(1, options.nodes + 1)]
-            Nodes(control_plane, run.cgroup).add(names, gpus=options.gpus_per_node)
+            Nodes(control_plane, run.cgroup).add(names, gpus=options.gpus_per_node, progress=progress)
+        if options.prometheus:
+            progress("starting Prometheus")
+            Prometheus(control_plane).start(progress=progress)
         record = RunRecord(
             name=options.name,
             init_pid=sandbox.init_pid,
             cgroup=run.cgroup,
             link=control_plane.link,
+            programs=dict(built.directories),
             unreachable_toleration_seconds=options.unreachable_toleration_seconds,
         )
         cluster = cls(run, control_plane, record)
@@ -272,7 +287,8 @@ class Cluster:
     def _nodes(self) -> Nodes:
         return Nodes(self._control_plane, self._record.cgroup)
 
-    def _program(self, part: str, program: str) -> Path:
+    def program(self, part: str, program: str) -> Path:
+        """Return the path of a program that the cluster uses, such as kubectl of the part kubernetes."""
         return self._control_plane.binaries.directories[part] / program
 
 
@@ -299,6 +315,11 @@ def _make_sandbox(options: ClusterOptions, run: runs.Run) -> Sandbox:
 
 def _parts_for(options: ClusterOptions) -> Sequence[str]:
     return [*binaries.CONTROL_PLANE_PARTS, *(binaries.NODE_PARTS if options.nodes else ())]
+
+
+def _programs_of(record: RunRecord) -> binaries.Binaries:
+    parts = [*binaries.CONTROL_PLANE_PARTS, *binaries.NODE_PARTS]
+    return binaries.Binaries(record.programs) if record.programs else binaries.build(parts)
 
 
 def _kill_started(run: runs.Run) -> None:

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import yaml
+
 from e2e.cluster import network
 from e2e.cluster.apiserver import ApiServer
 from e2e.cluster.binaries import Binaries
 from e2e.cluster.certificates import Authority, KeyPair, service_account_keys
 from e2e.cluster.commands import run
+from e2e.cluster.manifests import Manifest
 from e2e.cluster.network import HostLink
 from e2e.cluster.programs import Program, Programs, wait_until
 from e2e.cluster.progress import Progress
@@ -112,6 +115,13 @@ class ControlPlane:
         path.touch(mode=0o600)
         path.write_text(self.kubeconfig(user, groups, inside=True))
         return path
+
+    def apply(self, objects: Sequence[Manifest]) -> None:
+        """Create or change ``objects`` with all rights."""
+        run(self._kubectl("apply", "--server-side", "--filename=-"), stdin=yaml.safe_dump_all(objects))
+
+    def _kubectl(self, *arguments: str) -> list[str]:
+        return [str(self.binaries.kubernetes / "kubectl"), f"--kubeconfig={self.admin_kubeconfig}", *arguments]
 
     def _write_pki(self) -> None:
         pki = self.directory / "pki"
@@ -221,7 +231,6 @@ class ControlPlane:
         )
 
     def _install(self, crds: Sequence[Path]) -> None:
-        kubectl = [str(self.binaries.kubernetes / "kubectl"), f"--kubeconfig={self.admin_kubeconfig}"]
         files = [f"--filename={path}" for path in crds]
-        run([*kubectl, "apply", "--server-side", *files])
-        run([*kubectl, "wait", "--for=condition=Established", "--timeout=30s", *files])
+        run(self._kubectl("apply", "--server-side", *files))
+        run(self._kubectl("wait", "--for=condition=Established", "--timeout=30s", *files))

@@ -7,10 +7,10 @@ last; pods reach it through the usual Service.
 from __future__ import annotations
 
 import httpx
-import yaml
 
 from e2e.cluster import network
 from e2e.cluster.control_plane import ControlPlane
+from e2e.cluster.manifests import allow_user, service_to_hub
 from e2e.cluster.programs import Program, wait_until
 
 _READY_PORT = 8181
@@ -37,63 +37,14 @@ cluster.local in-addr.arpa {{
 """
 
 
-def manifests() -> str:
-    """Return the objects that let CoreDNS read the cluster and pods find it."""
-    labels = {"k8s-app": "kube-dns", "kubernetes.io/name": "CoreDNS"}
-    ports = [{"name": "dns", "port": 53, "protocol": "UDP"}, {"name": "dns-tcp", "port": 53, "protocol": "TCP"}]
-    in_system = {"namespace": "kube-system"}
-    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": _USER}
-    return yaml.safe_dump_all(
-        [
-            {
-                "apiVersion": "rbac.authorization.k8s.io/v1",
-                "kind": "ClusterRole",
-                "metadata": {"name": _USER},
-                "rules": [
-                    _may_watch("", "services", "pods", "namespaces"),
-                    _may_watch("discovery.k8s.io", "endpointslices"),
-                ],
-            },
-            {
-                "apiVersion": "rbac.authorization.k8s.io/v1",
-                "kind": "ClusterRoleBinding",
-                "metadata": {"name": _USER},
-                "roleRef": role,
-                "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": _USER}],
-            },
-            {
-                "apiVersion": "v1",
-                "kind": "Service",
-                "metadata": {"name": "kube-dns", "labels": labels, **in_system},
-                "spec": {"clusterIP": network.DNS_SERVICE_ADDRESS, "ports": ports},
-            },
-            {
-                "apiVersion": "discovery.k8s.io/v1",
-                "kind": "EndpointSlice",
-                "metadata": {
-                    "name": "kube-dns",
-                    "labels": {"kubernetes.io/service-name": "kube-dns"},
-                    **in_system,
-                },
-                "addressType": "IPv4",
-                "endpoints": [{"addresses": [network.HUB_ADDRESS]}],
-                "ports": ports,
-            },
-        ]
-    )
-
-
-def start_coredns(control_plane: ControlPlane) -> Program:
-    """Start CoreDNS; ``wait_until_ready`` waits for it."""
-    corefile = control_plane.directory / "Corefile"
-    corefile.write_text(
-        _COREFILE.format(
-            hub=network.HUB_ADDRESS,
-            ready=_ready_address(control_plane),
-            kubeconfig=control_plane.write_kubeconfig(_USER),
-        )
-    )
-    return control_plane.programs.start("coredns", [control_plane.binaries.coredns / "coredns", f"-conf={corefile}"])
+def install(control_plane: ControlPlane) -> Program:
+    """Start CoreDNS and make its Service; ``wait_until_ready`` waits for it."""
+    readable = {"": ("services", "pods", "namespaces"), "discovery.k8s.io": ("endpointslices",)}
+    ports = {"dns": (53, "UDP"), "dns-tcp": (53, "TCP")}
+    service = service_to_hub("kube-dns", "kube-system", ports, cluster_ip=network.DNS_SERVICE_ADDRESS)
+    program = _start(control_plane)
+    control_plane.apply([*allow_user(_USER, readable), *service])
+    return program
 
 
 def wait_until_ready(control_plane: ControlPlane) -> None:
@@ -113,5 +64,13 @@ def _ready_address(control_plane: ControlPlane) -> str:
     return f"{control_plane.link.address}:{_READY_PORT}"
 
 
-def _may_watch(group: str, *resources: str) -> dict[str, list[str]]:
-    return {"apiGroups": [group], "resources": list(resources), "verbs": ["list", "watch"]}
+def _start(control_plane: ControlPlane) -> Program:
+    corefile = control_plane.directory / "Corefile"
+    corefile.write_text(
+        _COREFILE.format(
+            hub=network.HUB_ADDRESS,
+            ready=_ready_address(control_plane),
+            kubeconfig=control_plane.write_kubeconfig(_USER),
+        )
+    )
+    return control_plane.programs.start("coredns", [control_plane.binaries.coredns / "coredns", f"-conf={corefile}"])

@@ -12,11 +12,11 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from e2e.cluster import build_context, buildah
+from e2e.cluster import build_context, buildah, prerequisites
 from e2e.cluster.commands import run
 from e2e.cluster.locks import exclusive
 from e2e.cluster.paths import images_root
@@ -36,8 +36,6 @@ class ImageBuild:
     context: Path
     dockerfile: Path
     build_args: Mapping[str, str] = field(default_factory=dict)
-    paths: Sequence[str] = ()
-    """The part of the context that the Dockerfile uses, when a change elsewhere should not build it again."""
 
     def key(self) -> str:
         """Return a short name for everything that the image depends on."""
@@ -48,14 +46,16 @@ class ImageBuild:
         return digest.hexdigest()[:16]
 
     def files(self) -> list[Path]:
-        """Return the files that the build sees."""
-        return build_context.list_files(self.context, self.paths)
+        """Return the files that the build sees, relative to the context."""
+        paths = build_context.copied_paths(self.dockerfile.read_text())
+        return build_context.list_files(self.context, paths)
 
 
 def build(wanted: ImageBuild, *, progress: Progress = log_progress) -> Path:
     """Return the image's OCI layout, building it when the cache does not hold it."""
     layout = images_root() / "layouts" / wanted.key()
     if not layout.exists():
+        prerequisites.ensure_image_builder(progress)
         with exclusive(images_root() / "build.lock"):
             if not layout.exists():
                 _build(wanted, layout, progress)
@@ -85,8 +85,9 @@ def _build(wanted: ImageBuild, layout: Path, progress: Progress) -> None:
         staged.mkdir()
         build_context.stage(wanted.context, wanted.files(), staged)
         arguments = {"BASE": BASE_IMAGE, **wanted.build_args}
+        progress(f"building the image of {wanted.dockerfile}")
         buildah.build(staged, wanted.dockerfile, tag, build_args=arguments, progress=progress)
-        progress(f"keeping the image of {wanted.dockerfile.name}")
+        progress(f"keeping the image of {wanted.dockerfile}")
         buildah.write_layout(tag, Path(scratch, "layout"))
         Path(scratch, "layout").rename(layout)
 

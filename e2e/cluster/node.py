@@ -161,7 +161,7 @@ class Node:
         return self.directory / "gpus.json"
 
     def _start_gpu_plugin(self) -> Program:
-        command = [sys.executable, "-m", "e2e.cluster.gpu.plugin", self._gpu_inventory]
+        command = [sys.executable, "-m", "e2e.cluster.gpu.plugin", str(self._gpu_inventory)]
         return self.programs.start("gpu-plugin", command, env={"PYTHONPATH": str(_PROJECT)})
 
     def _kubelet_config(self) -> dict[str, object]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from e2e.cluster import dns
-from e2e.cluster.commands import run
 from e2e.cluster.control_plane import ControlPlane
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.kube_proxy import start_kube_proxy
 from e2e.cluster.network import cut, heal
 from e2e.cluster.node import Node
+from e2e.cluster.progress import Progress
 from e2e.cluster.registry import Registry
 
 
@@ -21,14 +22,15 @@ class Nodes:
     control_plane: ControlPlane
     cgroup: str
 
-    def add(self, names: list[str], *, gpus: int) -> None:
+    def add(self, names: Sequence[str], *, gpus: int, progress: Progress) -> None:
         """Start nodes and wait until they are Ready; with the first ones come the registry and DNS."""
         if "registry" not in self.control_plane.programs.names():
-            self._start_services()
+            self._start_services(progress)
         taken = {node.name: node.record.index for node in self.all()}
         if clash := taken.keys() & set(names):
             raise ClusterError(f"there has been a node named {', '.join(sorted(clash))}")
         first = max(taken.values(), default=0) + 1
+        progress(f"starting {', '.join(names)}")
         nodes = [self._create(name, first + number) for number, name in enumerate(names)]
         for node in nodes:
             node.start(gpus=gpus)
@@ -72,12 +74,10 @@ class Nodes:
     def _create(self, name: str, index: int) -> Node:
         return Node.create(self.control_plane, name=name, index=index, cgroup=f"{self.cgroup}/{name}")
 
-    def _start_services(self) -> None:
-        Registry(self.control_plane).start()
-        dns.start_coredns(self.control_plane)
-        kubectl = self.control_plane.binaries.kubernetes / "kubectl"
-        kubeconfig = f"--kubeconfig={self.control_plane.admin_kubeconfig}"
-        run([kubectl, kubeconfig, "apply", "--server-side", "--filename=-"], stdin=dns.manifests())
+    def _start_services(self, progress: Progress) -> None:
+        progress("starting the registry and DNS")
+        Registry(self.control_plane).start(progress=progress)
+        dns.install(self.control_plane)
 
     def _start_hub_proxy(self, node: Node) -> None:
         """Make services reachable from the control plane's network too: for webhooks, and for tests.

@@ -15,18 +15,18 @@ from pathlib import Path
 
 import httpx
 
-from e2e.cluster import network, oci
+from e2e.cluster import network, oci, prerequisites
 from e2e.cluster.control_plane import ControlPlane
 from e2e.cluster.images import layer_store, share_layers
 from e2e.cluster.locks import exclusive
 from e2e.cluster.paths import images_root
 from e2e.cluster.programs import wait_until
+from e2e.cluster.progress import Progress
 
 PAUSE_IMAGE = "localhost:5000/pause:1"
 _PORT = 5000
 REGISTRY_URL = f"http://{network.HUB_ADDRESS}:{_PORT}"
 """Where nodes find the registry."""
-_BUSYBOX = Path("/bin/busybox")
 
 
 class Registry:
@@ -37,7 +37,7 @@ class Registry:
         self._control_plane = control_plane
         self._url = f"http://{control_plane.link.address}:{_PORT}"
 
-    def start(self) -> None:
+    def start(self, *, progress: Progress) -> None:
         """Start it, with the image that every pod needs."""
         disk = layer_store()
         disk.mkdir(parents=True, exist_ok=True)
@@ -45,7 +45,7 @@ class Registry:
         command = [str(crane), "registry", "serve", f"--address=:{_PORT}", f"--disk={disk}"]
         program = self._control_plane.programs.start("registry", command)
         wait_until(self._answers, what="the registry's start", programs=[program])
-        self.push(_pause_layout(), PAUSE_IMAGE)
+        self.push(_pause_layout(progress), PAUSE_IMAGE)
 
     def push(self, layout: Path, reference: str) -> None:
         """Push the image in the OCI layout ``layout``, to be pulled inside as ``reference``."""
@@ -86,13 +86,13 @@ def repository_and_tag(reference: str) -> str:
     return reference if slash else f"library/{reference}"
 
 
-def _pause_layout() -> Path:
+def _pause_layout(progress: Progress) -> Path:
     layout = images_root() / "pause-1"
     with exclusive(images_root() / "pause.lock"):
         if not layout.exists():
             scratch = images_root() / ".pause-1"
             shutil.rmtree(scratch, ignore_errors=True)
-            entrypoint = ["/busybox", "sleep", "2147483647"]
-            oci.write_layout(scratch, {"busybox": oci.File(_BUSYBOX.read_bytes(), 0o755)}, entrypoint=entrypoint)
+            program = oci.File(prerequisites.busybox(progress).read_bytes(), 0o755)
+            oci.write_layout(scratch, {"busybox": program}, entrypoint=["/busybox", "sleep", "2147483647"])
             scratch.rename(layout)
     return layout

@@ -34,6 +34,8 @@ class RunRecord(BaseModel, frozen=True):
     init_pid: int
     cgroup: str
     link: HostLink
+    programs: dict[str, Path] = {}
+    """Where each part's programs lie, so that a later version of this code uses those that run."""
     unreachable_toleration_seconds: int = 300
 
 

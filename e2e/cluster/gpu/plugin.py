@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import grpc
 
 from e2e.cluster.gpu import deviceplugin_pb2 as api
-from e2e.cluster.gpu import deviceplugin_pb2_grpc as services
 from e2e.cluster.gpu.inventory import RESOURCE, Inventory
 
 _PLUGINS = Path("/var/lib/kubelet/device-plugins")
@@ -24,20 +24,34 @@ _OURS = _PLUGINS / "embedded-gpu.sock"
 _POLL_SECONDS = 0.2
 
 
-class Plugin(services.DevicePluginServicer):
+class Plugin(grpc.GenericRpcHandler):
     """Reports the inventory whenever it changes, and hands out what the kubelet asks for."""
 
     def __init__(self, inventory: Path) -> None:
         self._inventory = inventory
+        self._methods: Mapping[str | None, grpc.RpcMethodHandler[Any, Any]] = {
+            "/v1beta1.DevicePlugin/GetDevicePluginOptions": grpc.unary_unary_rpc_method_handler(
+                lambda request, context: api.DevicePluginOptions(),
+                request_deserializer=api.Empty.FromString,
+                response_serializer=api.DevicePluginOptions.SerializeToString,
+            ),
+            "/v1beta1.DevicePlugin/ListAndWatch": grpc.unary_stream_rpc_method_handler(
+                self._list_and_watch,
+                request_deserializer=api.Empty.FromString,
+                response_serializer=api.ListAndWatchResponse.SerializeToString,
+            ),
+            "/v1beta1.DevicePlugin/Allocate": grpc.unary_unary_rpc_method_handler(
+                lambda request, context: allocate(request),
+                request_deserializer=api.AllocateRequest.FromString,
+                response_serializer=api.AllocateResponse.SerializeToString,
+            ),
+        }
 
-    def GetDevicePluginOptions(
-        self, request: api.Empty, context: grpc.ServicerContext
-    ) -> api.DevicePluginOptions:
-        return api.DevicePluginOptions()
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
+        """Return what handles the call."""
+        return self._methods.get(details.method)
 
-    def ListAndWatch(
-        self, request: api.Empty, context: grpc.ServicerContext
-    ) -> Iterator[api.ListAndWatchResponse]:
+    def _list_and_watch(self, request: api.Empty, context: grpc.ServicerContext) -> Iterator[api.ListAndWatchResponse]:
         reported: Inventory | None = None
         while context.is_active():
             present = Inventory.read(self._inventory)
@@ -46,13 +60,15 @@ class Plugin(services.DevicePluginServicer):
                 yield api.ListAndWatchResponse(devices=describe_devices(present))
             time.sleep(_POLL_SECONDS)
 
-    def Allocate(self, request: api.AllocateRequest, context: grpc.ServicerContext) -> api.AllocateResponse:
-        return api.AllocateResponse(
-            container_responses=[
-                api.ContainerAllocateResponse(envs={"NVIDIA_VISIBLE_DEVICES": ",".join(asked.devices_ids)})
-                for asked in request.container_requests
-            ]
-        )
+
+def allocate(request: api.AllocateRequest) -> api.AllocateResponse:
+    """Tell each container its GPUs, in the way that NVIDIA's runtime is told."""
+    return api.AllocateResponse(
+        container_responses=[
+            api.ContainerAllocateResponse(envs={"NVIDIA_VISIBLE_DEVICES": ",".join(asked.devices_ids)})
+            for asked in request.container_requests
+        ]
+    )
 
 
 def describe_devices(inventory: Inventory) -> list[api.Device]:
@@ -81,16 +97,21 @@ def serve(inventory: Path) -> None:
 def _start(inventory: Path) -> grpc.Server:
     _OURS.unlink(missing_ok=True)
     server = grpc.server(ThreadPoolExecutor(max_workers=4))
-    services.add_DevicePluginServicer_to_server(Plugin(inventory), server)
+    server.add_generic_rpc_handlers((Plugin(inventory),))
     server.add_insecure_port(f"unix:{_OURS}")
     server.start()
     return server
 
 
 def _register() -> None:
+    request = api.RegisterRequest(version="v1beta1", endpoint=_OURS.name, resource_name=RESOURCE)
     with grpc.insecure_channel(f"unix:{_KUBELET}") as channel:
-        request = api.RegisterRequest(version="v1beta1", endpoint=_OURS.name, resource_name=RESOURCE)
-        services.RegistrationStub(channel).Register(request, timeout=10, wait_for_ready=True)
+        register = channel.unary_unary(
+            "/v1beta1.Registration/Register",
+            request_serializer=api.RegisterRequest.SerializeToString,
+            response_deserializer=api.Empty.FromString,
+        )
+        register(request, timeout=10, wait_for_ready=True)
 
 
 def _inode(path: Path) -> int | None:
