@@ -20,7 +20,7 @@ RUN scripts/uv sync-locked --no-default-groups --no-editable
 # kind there is (70 MB), imported when used: only what the operator imports is compiled.
 RUN python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash -x '/kubernetes/(aio/)?client/(api|models)/' \
         /opt/venv/lib \
-    && PYTHONDONTWRITEBYTECODE= /opt/venv/bin/python -c 'import kopf, kubernetes.aio.client'
+    && PYTHONDONTWRITEBYTECODE= /opt/venv/bin/python -c 'import tfserving_operator.__main__'
 
 FROM ${BASE}
 ARG VERSION=dev
@@ -31,8 +31,10 @@ LABEL org.opencontainers.image.title="tfserving-operator" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 # PYTHONSAFEPATH: never import from the working directory, whatever a pod mounts there.
+# LOGNAME: kopf asks for the user's name, and a bare UID has none.
 ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin \
     HOME=/tmp \
+    LOGNAME=tfserving-operator \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONSAFEPATH=1 \
     PYTHONUNBUFFERED=1

@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from e2e.cluster import Cluster, ClusterOptions, NotRunning, binaries
+from e2e.cluster import Cluster, ClusterOptions, NotRunning, binaries, images
 from e2e.cluster.progress import Progress
 from e2e.demo.target import NAMESPACE, PROJECT
 
 CLUSTER_NAME = "demo"
+DOCKERFILE = PROJECT / "Dockerfile"
+OPERATOR_IMAGE_PATHS = ("LICENSE", "README.md", "operator", "pyproject.toml", "scripts/uv", "uv.lock")
+MODEL_SERVER_IMAGE_PATHS = ("e2e/modelserver", "pyproject.toml", "scripts/uv", "uv.lock")
 OPERATOR_REPOSITORY = "localhost:5000/tfserving-operator"
 MODEL_SERVER_IMAGE = "docker.io/tensorflow/serving:2.20.0"
 """The stock image's name, which the cluster's nodes look up in the registry inside: the manifest is the same."""
@@ -20,11 +23,15 @@ MODEL_SERVER_IMAGE = "docker.io/tensorflow/serving:2.20.0"
 class EmbeddedCluster:
     """The embedded cluster by the name of the demonstration: found where it runs, started where it does not."""
 
-    operator_image = f"{OPERATOR_REPOSITORY}:demo"
-
     def __init__(self) -> None:
         """Nothing is started yet."""
         self._cluster: Cluster | None = None
+
+    @property
+    def operator_image(self) -> str:
+        """Tagged by what it is made from, so that nodes pull it again after a change of the code."""
+        key = images.ImageBuild(PROJECT, DOCKERFILE, paths=OPERATOR_IMAGE_PATHS).key()
+        return f"{OPERATOR_REPOSITORY}:{key}"
 
     def prepare(self, progress: Progress) -> None:
         """Start the cluster and push the images."""
@@ -34,13 +41,18 @@ class EmbeddedCluster:
             options = ClusterOptions(name=CLUSTER_NAME, nodes=1, detached=True)
             self._cluster = Cluster.start(options, progress=progress)
         self._cluster.build_image(
-            context=PROJECT, dockerfile=PROJECT / "Dockerfile", tag=self.operator_image, progress=progress
+            context=PROJECT,
+            dockerfile=DOCKERFILE,
+            tag=self.operator_image,
+            paths=OPERATOR_IMAGE_PATHS,
+            progress=progress,
         )
         self._cluster.build_image(
             context=PROJECT,
             dockerfile=PROJECT / "e2e" / "modelserver" / "Dockerfile",
             tag=MODEL_SERVER_IMAGE,
             build_args={"WITH_TENSORFLOW": "1"},
+            paths=MODEL_SERVER_IMAGE_PATHS,
             progress=progress,
         )
         self.kubectl("config", "set-context", "--current", f"--namespace={NAMESPACE}")

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from rich.console import Console
 
+from e2e.cluster import CommandFailed
 from e2e.cluster.progress import Progress
 from e2e.demo.prediction import picture, predict
 from e2e.demo.steps import Steps
@@ -18,6 +19,7 @@ from e2e.models import TrainedModel
 QUICKSTART = PROJECT / "examples" / "quickstart.yaml"
 MODEL_STORE = PROJECT / "examples" / "model-store.yaml"
 CRD = "servedmodels.tfserving.dev"
+INSTALL_TIMEOUT_SECONDS = 120
 READY_TIMEOUT_SECONDS = 420.0
 POLL_SECONDS = 0.5
 
@@ -27,11 +29,17 @@ def install_operator(target: Target) -> None:
     repository, _, tag = target.operator_image.rpartition(":")
     if target.kubectl("get", "crd", CRD, "--ignore-not-found", "--output=name").stdout:
         target.kubectl("apply", "--server-side", "--force-conflicts", "--filename", CHART / "crds")
-    target.helm(
-        *("upgrade", "--install", RELEASE, CHART, "--namespace", OPERATOR_NAMESPACE, "--create-namespace"),
-        *("--set", f"image.repository={repository}", "--set-string", f"image.tag={tag}"),
-        *("--wait", "--timeout", "180s"),
-    )
+    try:
+        target.helm(
+            *("upgrade", "--install", RELEASE, CHART, "--namespace", OPERATOR_NAMESPACE, "--create-namespace"),
+            *("--set", f"image.repository={repository}", "--set-string", f"image.tag={tag}"),
+            *("--wait", "--timeout", f"{INSTALL_TIMEOUT_SECONDS}s"),
+        )
+    except CommandFailed as error:
+        in_namespace = ("--namespace", OPERATOR_NAMESPACE)
+        pods = target.kubectl("get", "pods", *in_namespace, check=False).stdout
+        log = target.kubectl("logs", f"deployment/{RELEASE}", "--tail=30", *in_namespace, check=False).stdout
+        raise DemoFailed(f"{error}\n\n{pods}\n{log}") from error
 
 
 def start_model_store(target: Target, model: TrainedModel) -> None:

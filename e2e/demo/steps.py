@@ -34,7 +34,7 @@ class Steps:
                 status.update(Text.assemble(f"{title} … ", (phrase, "dim"), overflow="ellipsis", no_wrap=True))
                 if not self._console.is_terminal and time.monotonic() - spoke >= PHRASE_EVERY_SECONDS:
                     spoke = time.monotonic()
-                    self._console.print(f"  {title} … {phrase}", markup=False)
+                    self._console.print(f"  {title} … {phrase}", markup=False, soft_wrap=True)
 
             try:
                 yield say
