@@ -38,6 +38,8 @@ class ServerCore:
 
     def __init__(self, manager: ServableManager, settings: CoreSettings) -> None:
         self.states = StateMonitor()
+        self.polls = 0
+        """Polls of the file system so far, failed ones included."""
         self._manager = manager
         self._settings = settings
         manager.monitors.append(self.states)
@@ -162,6 +164,7 @@ class ServerCore:
                         self._manager.aspire(name, versions)
             except StatusError as error:
                 log.error("FileSystemStoragePathSource encountered a filesystem access error: %s", error.status.message)
+            self.polls += 1
             if self._settings.poll_wait_seconds == 0:
                 return
             await asyncio.sleep(self._settings.poll_wait_seconds)

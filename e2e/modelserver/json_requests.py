@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -131,6 +132,8 @@ def _add_row(columns: dict[str, _Rows], name: str, value: Any, infos: Inputs, pl
         rows = columns.setdefault(name, _Rows(int(infos[name].dtype), shape))
         added: list[Scalar] = []
         _collect(value, 0, shape, rows.dtype, added)
+        if len(added) != math.prod(rows.shape):
+            raise _invalid(f"Expecting tensor size: {math.prod(rows.shape)} but got: {len(added)}")
         if shape != rows.shape:
             raise _invalid(f"Expecting shape {_shape_text(rows.shape)} but got: {_shape_text(shape)}")
         rows.values += added

@@ -43,6 +43,7 @@ class ModelServer:
         self.options = options
         self.faults = faults
         self.metrics = ServerMetrics()
+        self.core: ServerCore | None = None
         self.serves_rest = False
         self._time_factor = time_factor
         self._closing = contextlib.AsyncExitStack()
@@ -62,7 +63,7 @@ class ModelServer:
             warmup_of(bundle),
             lambda: inference,
         )
-        core = ServerCore(
+        self.core = core = ServerCore(
             ServableManager(loader.load, load_settings(options, self._time_factor)),
             core_settings(options, frozenset(bundles), self._time_factor),
         )

@@ -38,6 +38,13 @@ Response = TypeVar("Response", bound=Message)
 Result = TypeVar("Result")
 
 
+async def polled(server: ModelServer, times: int = 5) -> None:
+    """Return when the server has looked at the file system ``times`` times more, and acted on it."""
+    core = await eventually(lambda: server.core, "the core exists")
+    goal = core.polls + times
+    await eventually(lambda: core.polls >= goal, "the file system is polled")
+
+
 async def eventually(probe: Callable[[], Result | None], what: str) -> Result:
     """Return the first true answer of ``probe``."""
     async with asyncio.timeout(DEADLINE_SECONDS):

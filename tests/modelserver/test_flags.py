@@ -209,7 +209,7 @@ async def test_flags_that_keep_the_server_from_starting(flags: list[str], messag
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        pytest.param("model_config_list { config { nom: \"m\" } }", "Invalid protobuf file: '{path}'", id="unknown field"),
+        pytest.param("model_config_list { config { nom: 1 } }", "Invalid protobuf file: '{path}'", id="unknown field"),
         pytest.param("model_config_list {", "Invalid protobuf file: '{path}'", id="unparsable"),
         pytest.param(model_config(model_entry("m", Path("/m")), model_entry("m", Path("/n"))),
                      "Illegal to list model m multiple times in config list", id="duplicate name"),
