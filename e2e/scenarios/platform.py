@@ -65,7 +65,7 @@ def install_operator(cluster: Cluster, *values: str) -> None:
     settings = [f"image.repository={OPERATOR_IMAGE}", f"image.tag={IMAGE_TAG}", *values]
     cluster.helm(
         *("upgrade", "--install", "tfserving-operator", PROJECT / "charts" / "tfserving-operator"),
-        *("--namespace", OPERATOR_NAMESPACE, "--create-namespace", "--wait", "--timeout", "120s"),
+        *("--namespace", OPERATOR_NAMESPACE, "--create-namespace", "--wait", "--timeout", "60s"),
         *(argument for setting in settings for argument in ("--set", setting)),
     )
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from tfserving_operator.api.conditions import ConditionStatus, ConditionType, Reason
+from tfserving_operator.api.conditions import ConditionType, Reason
 from tfserving_operator.api.refs import ModelKey, ObjectRef
 from tfserving_operator.api.servedmodel import API_VERSION, KIND, ServedModel, ServedModelStatus
 from tfserving_operator.clients.errors import ClientError, Rejected
@@ -25,6 +26,7 @@ from tfserving_operator.reconcile.observed import (
 from tfserving_operator.reconcile.plan import Manifest, Plan, Refusal, Reload, conflict, make_plan
 from tfserving_operator.reconcile.pod_view import PodView, view_pod
 from tfserving_operator.reconcile.ports import Children, ControllerSettings, Events, KubeApi, ModelServers
+from tfserving_operator.reconcile.report import DETAIL_INTERVAL_SECONDS, is_urgent, transitions
 from tfserving_operator.reconcile.status import compute_invalid_status, compute_status
 from tfserving_operator.resources.command import GRPC_PORT
 from tfserving_operator.wire import ModelServerConfig, from_text
@@ -43,6 +45,7 @@ class _WrittenStatus:
 
     status: ServedModelStatus
     resource_version: int
+    at: datetime
 
 
 @dataclass(frozen=True)
@@ -107,8 +110,9 @@ class Controller:
         refusals = await self._act(raw, observed, plan, memory)
         after = replace(observed, children=self._cache.children(key), loaded_configs=dict(memory.loaded))
         status = compute_status(after, plan, refusals)
-        await self._write_status(raw, parsed.status, status, memory)
-        return self._look_again_seconds(status, plan)
+        wait_seconds = await self._write_status(raw, parsed.status, status, memory)
+        look_again_seconds = self._look_again_seconds(status, plan)
+        return look_again_seconds if wait_seconds is None else min(wait_seconds, look_again_seconds)
 
     def _now(self) -> datetime:
         return self._clock().replace(microsecond=0)
@@ -255,9 +259,13 @@ class Controller:
 
     async def _write_status(
         self, raw: RawObject, old: ServedModelStatus, new: ServedModelStatus, memory: _Memory
-    ) -> None:
+    ) -> float | None:
+        """Write ``new`` unless nothing changed; return the seconds that mere details are to wait, if they are."""
         if new == old:
-            return
+            return None
+        age_seconds = (self._clock() - memory.written.at).total_seconds() if memory.written else math.inf
+        if age_seconds < DETAIL_INTERVAL_SECONDS and not is_urgent(old, new):
+            return DETAIL_INTERVAL_SECONDS - age_seconds
         metadata = {"name": raw["metadata"]["name"], "namespace": raw["metadata"]["namespace"]}
         manifest = {
             "apiVersion": API_VERSION,
@@ -266,27 +274,16 @@ class Controller:
             "status": new.model_dump(mode="json", by_alias=True, exclude_none=True),
         }
         applied = await self._kube.apply_status(manifest)
-        memory.written = _WrittenStatus(new, int(applied["metadata"]["resourceVersion"]))
-        await self._publish_transitions(raw, old, new)
-
-    async def _publish_transitions(self, raw: RawObject, old: ServedModelStatus, new: ServedModelStatus) -> None:
-        before = {condition.type: condition for condition in old.conditions}
-        for condition in new.conditions:
-            if condition.type not in (ConditionType.READY, ConditionType.DEGRADED):
-                continue
-            previous = before.get(condition.type)
-            if previous is not None and (previous.status, previous.reason) == (condition.status, condition.reason):
-                continue
-            is_bad = (condition.type == ConditionType.DEGRADED) == (condition.status == ConditionStatus.TRUE)
-            if previous is None and (condition.type == ConditionType.READY) == is_bad:
-                continue
+        memory.written = _WrittenStatus(new, int(applied["metadata"]["resourceVersion"]), self._clock())
+        for change in transitions(old, new):
             await self._events.publish(
                 regarding=raw,
-                event_type="Warning" if is_bad and condition.type == ConditionType.DEGRADED else "Normal",
-                reason=condition.reason,
+                event_type=change.event_type,
+                reason=change.reason,
                 action="Reconcile",
-                message=f"{condition.type} is {condition.status}: {condition.message}",
+                message=change.message,
             )
+        return None
 
 
 def _silent_since(answer: ModelStatuses, before: _Answer | None, now: datetime) -> datetime | None:
