@@ -231,10 +231,14 @@ class BatchScheduler:
             threads = parameters.num_batch_threads.value
         if threads < 1:
             raise _invalid(f"num_batch_threads must be positive; was {threads}")
-        self._idle_threads = threads
+        self.threads = self._idle_threads = threads
         self._queues: deque[BatchQueue] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._running: set[asyncio.Task[None]] = set()
+
+    @property
+    def is_idle(self) -> bool:
+        return self._idle_threads == self.threads
 
     def add(self, queue: BatchQueue) -> None:
         self._queues.append(queue)
