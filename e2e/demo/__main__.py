@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 
+import httpx
 from rich.console import Console
 
 from e2e.cluster import ClusterError
@@ -29,7 +30,7 @@ def main() -> int:
             _up(target, options.model, steps, console)
         else:
             _down(target, steps)
-    except (ClusterError, DemoFailed, TrainingFailed) as error:
+    except (ClusterError, DemoFailed, TrainingFailed, httpx.HTTPError) as error:
         console.print(f"\n{error}", style="red", markup=False, highlight=False, soft_wrap=True)
         return 1
     except KeyboardInterrupt:

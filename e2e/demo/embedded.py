@@ -13,8 +13,6 @@ from e2e.demo.target import NAMESPACE, PROJECT
 
 CLUSTER_NAME = "demo"
 DOCKERFILE = PROJECT / "Dockerfile"
-OPERATOR_IMAGE_PATHS = ("LICENSE", "README.md", "operator", "pyproject.toml", "scripts/uv", "uv.lock")
-MODEL_SERVER_IMAGE_PATHS = ("e2e/modelserver", "pyproject.toml", "scripts/uv", "uv.lock")
 OPERATOR_REPOSITORY = "localhost:5000/tfserving-operator"
 MODEL_SERVER_IMAGE = "docker.io/tensorflow/serving:2.20.0"
 """The stock image's name, which the cluster's nodes look up in the registry inside: the manifest is the same."""
@@ -30,7 +28,7 @@ class EmbeddedCluster:
     @property
     def operator_image(self) -> str:
         """Tagged by what it is made from, so that nodes pull it again after a change of the code."""
-        key = images.ImageBuild(PROJECT, DOCKERFILE, paths=OPERATOR_IMAGE_PATHS).key()
+        key = images.ImageBuild(PROJECT, DOCKERFILE).key()
         return f"{OPERATOR_REPOSITORY}:{key}"
 
     def prepare(self, progress: Progress) -> None:
@@ -44,7 +42,6 @@ class EmbeddedCluster:
             context=PROJECT,
             dockerfile=DOCKERFILE,
             tag=self.operator_image,
-            paths=OPERATOR_IMAGE_PATHS,
             progress=progress,
         )
         self._cluster.build_image(
@@ -52,7 +49,6 @@ class EmbeddedCluster:
             dockerfile=PROJECT / "e2e" / "modelserver" / "Dockerfile",
             tag=MODEL_SERVER_IMAGE,
             build_args={"WITH_TENSORFLOW": "1"},
-            paths=MODEL_SERVER_IMAGE_PATHS,
             progress=progress,
         )
         self.kubectl("config", "set-context", "--current", f"--namespace={NAMESPACE}")

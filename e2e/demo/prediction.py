@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
+import tenacity
 from rich.columns import Columns
 from rich.console import RenderableType
 from rich.panel import Panel
@@ -13,6 +14,8 @@ from rich.panel import Panel
 from e2e.models import Sample
 
 TIMEOUT_SECONDS = 30.0
+PROXY_DELAY_SECONDS = 15.0
+"""A new endpoint is in the API before every node's proxy has heard of it."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,12 @@ class Answer:
     probability: float
 
 
+@tenacity.retry(
+    retry=tenacity.retry_if_exception_type(httpx.ConnectError),
+    stop=tenacity.stop_after_delay(PROXY_DELAY_SECONDS),
+    wait=tenacity.wait_fixed(0.2),
+    reraise=True,
+)
 def predict(base_url: str, model: str, sample: Sample) -> Answer:
     """Ask the model at ``base_url`` over REST."""
     response = httpx.post(

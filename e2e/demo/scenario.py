@@ -138,7 +138,7 @@ def what_next(target: Target, name: str) -> str:
         ("Serve version 1 instead of the latest", f"{patch} '{version_1}'"),
         ("Name a model that is not there: the old pods go on serving", f"{patch} '{lost}'"),
         ("... and read what the operator says about it", f"{kubectl} describe servedmodel {name}"),
-        ("Delete a child: it comes back", f"{kubectl} delete deployment {name}-cpu"),
+        ("Delete what the operator made: it comes back", f"{kubectl} delete service {name}"),
         ("Remove everything", f"make demo-down{target.make_arguments()}"),
     ]
     lines = [f"  # {title}\n  {command}" for title, command in tries if command]
