@@ -1,0 +1,231 @@
+"""The operator's own life: starting, stopping, and an API server that comes and goes. Needs no nodes."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from e2e.cluster import AuditEvent, Cluster, ClusterOptions
+from e2e.scenarios.operator_process import USER, OperatorProcess, operator_process, wait_until
+from e2e.scenarios.platform import PROJECT
+from tfserving_operator.reconcile.report import DETAIL_INTERVAL_SECONDS
+
+CRD = PROJECT / "crds"
+WRITES = frozenset({"create", "update", "patch", "delete"})
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """A control plane without the CRD: the first test installs it."""
+    with Cluster.start(ClusterOptions()) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def crd(cluster: Cluster) -> None:
+    cluster.kubectl("apply", "--server-side", "-f", str(CRD))
+    cluster.kubectl("wait", "--for=condition=Established", "crd/servedmodels.tfserving.dev", "--timeout=20s")
+
+
+@pytest.fixture
+def namespace(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[str]:
+    name = request.node.name.replace("_", "-")[:60].strip("-")
+    cluster.kubectl("create", "namespace", name)
+    yield name
+    cluster.kubectl("delete", "servedmodels", "--all", "-n", name, "--ignore-not-found", check=False)
+
+
+def served_model(namespace: str, name: str, **spec: Any) -> dict[str, Any]:
+    models = [{"name": "m", "source": {"uri": "https://models.example.com/m.tar.gz"}}]
+    return {
+        "apiVersion": "tfserving.dev/v1alpha1",
+        "kind": "ServedModel",
+        "metadata": {"namespace": namespace, "name": name},
+        "spec": {"models": models, **spec},
+    }
+
+
+def apply(cluster: Cluster, *manifests: dict[str, Any]) -> None:
+    cluster.kubectl("apply", "--server-side", "-f", "-", input=yaml.safe_dump_all(manifests))
+
+
+def get(cluster: Cluster, namespace: str, kind: str, name: str) -> dict[str, Any] | None:
+    text = cluster.kubectl("get", kind, name, "-n", namespace, "-o", "json", "--ignore-not-found").stdout
+    return json.loads(text) if text.strip() else None
+
+
+def has_status(cluster: Cluster, namespace: str, name: str) -> bool:
+    model = get(cluster, namespace, "servedmodel", name)
+    return model is not None and bool(model.get("status", {}).get("conditions"))
+
+
+def writes(cluster: Cluster, since: datetime) -> list[AuditEvent]:
+    return [event for event in cluster.audit_events(user=USER, since=since) if event.verb in WRITES]
+
+
+def wait_quiet(cluster: Cluster, operator: OperatorProcess) -> None:
+    """Wait until the operator has written nothing for so long that no detail of a status can still be waiting."""
+    quiet_seconds = DETAIL_INTERVAL_SECONDS + 2.0
+
+    def is_quiet() -> bool:
+        since = datetime.fromtimestamp(time.time() - quiet_seconds, UTC)
+        return not writes(cluster, since) and operator.metric("tfserving_operator_queue_depth") == 0
+
+    wait_until(is_quiet, "the operator is quiet", timeout_seconds=60)
+
+
+def test_operator_waits_for_the_crd_alive_and_says_so(cluster: Cluster, tmp_path: Path) -> None:
+    with operator_process(cluster, tmp_path) as operator:
+        wait_until(lambda: operator.has_logged("the CRD servedmodels.tfserving.dev is not installed"), "it says so")
+        assert operator.probe("/healthz") == 200
+        assert operator.probe("/readyz") == 503
+
+        cluster.kubectl("apply", "--server-side", "-f", str(CRD))
+
+        operator.wait_ready()
+        assert sum("not installed" in line["message"] for line in operator.log_lines()) == 1
+
+
+@pytest.mark.parametrize("with_crd", [False, True], ids=["while waiting", "at work"])
+def test_sigterm_ends_it_at_once_and_in_order(cluster: Cluster, tmp_path: Path, with_crd: bool) -> None:
+    if with_crd:
+        cluster.kubectl("apply", "--server-side", "-f", str(CRD))
+    else:
+        cluster.kubectl("delete", "--ignore-not-found", "-f", str(CRD))
+    with operator_process(cluster, tmp_path) as operator:
+        if with_crd:
+            operator.wait_ready()
+        else:
+            wait_until(lambda: operator.has_logged("not installed"), "it waits")
+
+        status, seconds = operator.stop()
+
+    assert status == 0
+    assert seconds < 3
+    assert [line for line in operator.log_lines() if line["level"] in ("ERROR", "CRITICAL")] == []
+
+
+@pytest.mark.usefixtures("crd")
+def test_kopf_leaves_no_trace_on_the_resource(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
+    with operator_process(cluster, tmp_path):
+        apply(cluster, served_model(namespace, "m"))
+        wait_until(lambda: has_status(cluster, namespace, "m"), "a status")
+
+        text = cluster.kubectl("get", "servedmodel", "m", "-n", namespace, "-o", "json", "--show-managed-fields").stdout
+
+    metadata = json.loads(text)["metadata"]
+    assert "annotations" not in metadata
+    assert "finalizers" not in metadata
+    assert {(entry["manager"], entry.get("subresource")) for entry in metadata["managedFields"]} == {
+        ("kubectl", None),
+        ("tfserving-operator", "status"),
+    }
+
+
+@pytest.mark.usefixtures("crd")
+def test_restart_with_nothing_changed_writes_nothing(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
+    with operator_process(cluster, tmp_path / "first") as operator:
+        apply(cluster, served_model(namespace, "m"))
+        wait_until(lambda: has_status(cluster, namespace, "m"), "a status")
+        wait_quiet(cluster, operator)
+        operator.stop()
+    restarted = datetime.now(UTC)
+
+    with operator_process(cluster, tmp_path / "second") as operator:
+        operator.wait_ready()
+        wait_until(lambda: operator.metric("tfserving_operator_reconcile_duration_seconds_count") >= 1, "a reconcile")
+        wait_quiet(cluster, operator)
+
+        assert writes(cluster, restarted) == []
+
+
+@pytest.mark.usefixtures("crd")
+def test_deletion_while_it_was_away_is_noticed(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
+    with operator_process(cluster, tmp_path / "first") as operator:
+        apply(cluster, served_model(namespace, "m"))
+        wait_until(lambda: get(cluster, namespace, "deployment", "m-default"), "a Deployment")
+        operator.stop()
+    cluster.kubectl("delete", "servedmodel", "m", "-n", namespace)
+
+    with operator_process(cluster, tmp_path / "second") as operator:
+        operator.wait_ready()
+        wait_until(lambda: get(cluster, namespace, "deployment", "m-default") is None, "the Deployment is gone")
+        wait_until(lambda: operator.metric("tfserving_operator_child_cache_objects", kind="Deployment") == 0, "forgot")
+
+
+@pytest.mark.usefixtures("crd")
+def test_change_does_not_wait_behind_the_fleet_after_a_restart(
+    cluster: Cluster, namespace: str, tmp_path: Path
+) -> None:
+    fleet = [served_model(namespace, f"m{number:02}") for number in range(40)]
+    apply(cluster, *fleet)
+    # One worker and every child to be made: the backlog takes many seconds.
+    with operator_process(cluster, tmp_path, concurrency=1) as operator:
+        wait_until(
+            lambda: (
+                operator.metric("tfserving_operator_queue_depth", priority="backlog") > 20
+                if operator.probe("/healthz")
+                else False
+            ),
+            "a backlog",
+        )
+        apply(cluster, served_model(namespace, "urgent"))
+        began = time.monotonic()
+        wait_until(lambda: get(cluster, namespace, "deployment", "urgent-default"), "its Deployment")
+        seconds = time.monotonic() - began
+
+        left = operator.metric("tfserving_operator_queue_depth", priority="backlog")
+        print(f"a change was seen to after {seconds:.1f} s, with {left:.0f} of 40 models still waiting")
+        assert left > 0
+
+
+@pytest.mark.usefixtures("crd")
+def test_api_server_restart_is_lived_through(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
+    with operator_process(cluster, tmp_path) as operator:
+        apply(cluster, served_model(namespace, "before"))
+        wait_until(lambda: get(cluster, namespace, "deployment", "before-default"), "a Deployment")
+
+        cluster.stop_apiserver()
+        wait_until(lambda: operator.has_logged("watch lost"), "it notices")
+        assert operator.probe("/healthz") == 200
+        cluster.start_apiserver()
+
+        apply(cluster, served_model(namespace, "after"))
+        cluster.kubectl("delete", "deployment", "before-default", "-n", namespace)
+        for name in ("after-default", "before-default"):
+            look = partial(get, cluster, namespace, "deployment", name)
+            wait_until(look, f"Deployment {name}", timeout_seconds=60)
+        assert operator.process.poll() is None
+
+
+@pytest.mark.usefixtures("crd")
+def test_log_is_json_without_pod_specs(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
+    with operator_process(cluster, tmp_path, log_level="debug") as operator:
+        apply(cluster, served_model(namespace, "m"))
+        wait_until(lambda: has_status(cluster, namespace, "m"), "a status")
+        operator.stop()
+
+    lines = operator.log_lines()
+    assert {"timestamp", "level", "logger", "message"} <= set(lines[0])
+    assert "applied" in {line["message"] for line in lines}
+    assert "volumeMounts" not in operator.log_file.read_text()
+
+
+@pytest.mark.usefixtures("crd")
+def test_only_the_watched_namespaces_are_looked_after(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
+    other = f"{namespace[:50]}-other"
+    cluster.kubectl("create", "namespace", other)
+    with operator_process(cluster, tmp_path, watch_namespaces=namespace):
+        apply(cluster, served_model(other, "m"), served_model(namespace, "m"))
+        wait_until(lambda: has_status(cluster, namespace, "m"), "a status")
+
+    assert not has_status(cluster, other, "m")
+    assert {event.namespace for event in cluster.audit_events(user=USER) if event.namespace == other} == set()
