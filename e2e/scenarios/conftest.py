@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,9 +55,12 @@ def write_models(store: ModelStore, directory: Path) -> None:
         "two": {1: Behaviour(fill_value=1.0), 2: Behaviour(fill_value=2.0)},
         "corrupt": {1: Behaviour(fail_load="Data loss: file is too short to be a table")},
         "huge": {1: Behaviour(load_memory_bytes=600 * 2**20)},
+        "bulky": {1: Behaviour(fill_value=1.0)},
         "slow": {1: Behaviour(load_seconds=6.0)},
     }
     for name, versions in models.items():
         for version, behaviour in versions.items():
-            write_light_model(directory / name, version, behaviour=behaviour)
+            path = write_light_model(directory / name, version, behaviour=behaviour)
+            if name == "bulky":
+                (path / "assets.extra" / "ballast").write_bytes(os.urandom(3 * 2**20))
         store.archive(name, directory / name)

@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import yaml
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from e2e.cluster import Cluster
 from e2e.scenarios.traffic import Traffic
@@ -147,8 +148,17 @@ class Fleet:
 
     def _post(self, service: str, path: str) -> httpx.Response:
         url = f"http://{self.service_address(service)}:8501/v1/models/{path}:predict"
-        with self.cluster.network(), httpx.Client(timeout=10, trust_env=False) as client:
-            return client.post(url, json={"instances": [1.0, 2.0]})
+        # The node's proxy learns of a new endpoint a moment after it is ready: a refused connection is tried again.
+        with self.cluster.network():
+            for attempt in Retrying(
+                retry=retry_if_exception_type(httpx.ConnectError),
+                stop=stop_after_delay(10),
+                wait=wait_fixed(_POLL_SECONDS),
+                reraise=True,
+            ):
+                with attempt:
+                    return httpx.post(url, json={"instances": [1.0, 2.0]}, timeout=10, trust_env=False)
+        raise AssertionError("unreachable: tenacity returns or raises")
 
     def service_address(self, name: str) -> str:
         """Return the cluster IP of a Service."""
@@ -167,7 +177,9 @@ class Fleet:
         finally:
             traffic.stop()
         assert traffic.sent > 0
-        assert traffic.failures == [], f"{len(traffic.failures)} of {traffic.sent} requests failed"
+        assert traffic.failures == [], (
+            f"{len(traffic.failures)} of {traffic.sent} requests failed: {traffic.failures[:5]}"
+        )
 
     def describe(self) -> str:
         """Return what a person would look at first when something is wrong."""

@@ -45,7 +45,7 @@ MISTAKES = {
         "not-there",
         spec={"server": {"env": [{"name": "KEY", "secretKeyRef": {"name": "not-there", "key": "k"}}]}},
     ),
-    "too-big-for-its-limit": Mistake("InsufficientDiskSpace", "1", archive="good", model={"sizeLimit": "1Ki"}),
+    "too-big-for-its-limit": Mistake("InsufficientDiskSpace", "1.0 MiB", archive="bulky", model={"sizeLimit": "1Mi"}),
 }
 
 

@@ -94,6 +94,18 @@ def test_operator_waits_for_the_crd_alive_and_says_so(cluster: Cluster, tmp_path
         assert sum("not installed" in line["message"] for line in operator.log_lines()) == 1
 
 
+@pytest.mark.usefixtures("crd")
+def test_crd_that_is_deleted_ends_it_with_a_reason_in_the_log(cluster: Cluster, tmp_path: Path) -> None:
+    with operator_process(cluster, tmp_path) as operator:
+        operator.wait_ready()
+
+        cluster.kubectl("delete", "-f", str(CRD))
+
+        # Its container starts again, and waits for the CRD.
+        assert operator.process.wait(timeout=60) == 1
+        assert operator.has_logged("ended by an error")
+
+
 @pytest.mark.parametrize("with_crd", [False, True], ids=["while waiting", "at work"])
 def test_sigterm_ends_it_at_once_and_in_order(cluster: Cluster, tmp_path: Path, with_crd: bool) -> None:
     if with_crd:

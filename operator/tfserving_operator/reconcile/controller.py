@@ -12,7 +12,7 @@ from datetime import datetime
 from tfserving_operator.api.conditions import ConditionType, Reason
 from tfserving_operator.api.refs import ModelKey, ObjectRef
 from tfserving_operator.api.servedmodel import API_VERSION, KIND, ServedModel, ServedModelStatus
-from tfserving_operator.clients.errors import ClientError, Rejected
+from tfserving_operator.clients.errors import ClientError, NotFound, Rejected
 from tfserving_operator.clients.model_service import Unknown
 from tfserving_operator.reconcile.model_statuses import ModelStatuses
 from tfserving_operator.reconcile.observed import (
@@ -93,6 +93,14 @@ class Controller:
 
     async def reconcile(self, key: ModelKey) -> float | None:
         """Bring the cluster one step nearer to the spec; return the seconds until it is worth looking again."""
+        try:
+            return await self._reconcile(key)
+        except NotFound as error:
+            # The ServedModel or its namespace went away meanwhile; the watch will say so.
+            log.debug("gone meanwhile", extra={"model": str(key), "error": str(error)})
+            return _SOON_SECONDS
+
+    async def _reconcile(self, key: ModelKey) -> float | None:
         raw = self._models(key)
         if raw is None or raw["metadata"].get("deletionTimestamp"):
             # The garbage collector takes the children: each has an owner reference, so no finalizer is needed.
@@ -182,8 +190,6 @@ class Controller:
 
     async def _act(self, raw: RawObject, observed: Observed, plan: Plan, memory: _Memory) -> list[Refusal]:
         refusals = list(plan.refusals)
-        for manifest in plan.replaces:
-            await self._take_out_additions(raw, manifest)
         pods_wait = [m for m in plan.applies if m["kind"] == "Deployment"]
         others = [m for m in plan.applies if m["kind"] != "Deployment"]
         for group in (others, pods_wait):
@@ -192,6 +198,9 @@ class Controller:
             if any(refusal.ref.kind == "ConfigMap" for refusal in refusals):
                 # Pods refer to the ConfigMaps, so a Deployment without them would only make broken pods.
                 break
+        for manifest in plan.replaces:
+            refusal = await self._take_out_additions(raw, manifest)
+            refusals += [refusal] if refusal else []
         for ref in plan.deletes:
             await self._delete(raw, ref, observed)
         await asyncio.gather(*(self._reload(reload, memory) for reload in plan.reloads))
@@ -221,10 +230,14 @@ class Controller:
             )
         return None
 
-    async def _take_out_additions(self, raw: RawObject, manifest: Manifest) -> None:
+    async def _take_out_additions(self, raw: RawObject, manifest: Manifest) -> Refusal | None:
         """Raises ``Conflict`` when the child changed meanwhile: the queue then looks again."""
         ref = ObjectRef.of(manifest)
-        self._cache.observe_write(await self._kube.replace(manifest))
+        try:
+            replaced = await self._kube.replace(manifest)
+        except Rejected as error:
+            return Refusal(ref, Reason.CHILD_REJECTED, f"{ref.kind} {ref.name} could not be repaired: {error}")
+        self._cache.observe_write(replaced)
         log.info("repaired", extra={"model": raw["metadata"]["name"], "child": str(ref)})
         await self._events.publish(
             regarding=raw,
@@ -233,6 +246,7 @@ class Controller:
             action="Replace",
             message=f"Took out of {ref.kind} {ref.name} what somebody else had added: use the ServedModel's spec",
         )
+        return None
 
     async def _delete(self, raw: RawObject, ref: ObjectRef, observed: Observed) -> None:
         await self._kube.delete(ref, uid=observed.children[ref]["metadata"]["uid"])

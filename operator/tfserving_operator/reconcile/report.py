@@ -13,6 +13,9 @@ DETAIL_INTERVAL_SECONDS = 3.0
 """How long details of progress may wait to be written together: a start goes through five phases in as many seconds."""
 
 
+_TOLD = frozenset({ConditionType.READY, ConditionType.DEGRADED})
+
+
 @dataclass(frozen=True)
 class Transition:
     """A condition that changed in a way that people want to read of."""
@@ -41,23 +44,19 @@ def _essence(status: ServedModelStatus) -> tuple[object, ...]:
 def transitions(old: ServedModelStatus, new: ServedModelStatus) -> Iterator[Transition]:
     """Yield what Ready and Degraded changed to; a first status is told only where it is good news or a fault."""
     before = {condition.type: condition for condition in old.conditions}
-    for condition in new.conditions:
-        if condition.type not in (ConditionType.READY, ConditionType.DEGRADED):
-            continue
+    told: set[str] = set()
+    for condition in sorted(new.conditions, key=lambda condition: not _is_fault(condition)):
         previous = before.get(condition.type)
         is_same = previous is not None and (previous.status, previous.reason) == (condition.status, condition.reason)
-        if is_same or (previous is None and not _is_news(condition)):
-            continue
-        yield Transition(
-            "Warning" if _is_fault(condition) else "Normal",
-            condition.reason,
-            f"{condition.type} is {condition.status}: {condition.message}",
-        )
-
-
-def _is_news(condition: Condition) -> bool:
-    """Whether a condition that was not there before tells something: that nothing is wrong yet does not."""
-    return condition.status is ConditionStatus.TRUE
+        is_silent = is_same or (previous is None and condition.status is not ConditionStatus.TRUE)
+        # A fault that takes Ready away with it is one piece of news, not two.
+        if condition.type in _TOLD and not is_silent and condition.reason not in told:
+            told.add(condition.reason)
+            yield Transition(
+                "Warning" if _is_fault(condition) else "Normal",
+                condition.reason,
+                f"{condition.type} is {condition.status}: {condition.message}",
+            )
 
 
 def _is_fault(condition: Condition) -> bool:
