@@ -54,6 +54,7 @@ class AdminFront:
         return {
             "loads_attempted": self._faults.loads_attempted,
             "runs_started": self._faults.runs_started,
+            "held": self._faults.held,
             "leaked_bytes": self._faults.leaked_bytes,
             "max_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         }

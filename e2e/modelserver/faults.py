@@ -21,6 +21,8 @@ class Faults:
         self.loads_attempted = 0
         self.runs_started = 0
         self.leaked_bytes = 0
+        self.held = 0
+        """Predictions that a freeze holds back."""
         self._leak: list[bytearray] = []
         self._error_share = 0.0
         self._thaw = asyncio.Event()
@@ -49,8 +51,10 @@ class Faults:
 
     async def before_prediction(self) -> None:
         """Hold a request for a prediction back while frozen, and leak for it."""
+        self.held += 1
         while self.knobs.freeze is not Freeze.NOTHING:
             await self._thaw.wait()
+        self.held -= 1
         if self.knobs.leak_bytes_per_request:
             self.leak(self.knobs.leak_bytes_per_request)
 

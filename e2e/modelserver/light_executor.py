@@ -39,11 +39,16 @@ class Devices:
     def count(self) -> int:
         return len(self._free_at)
 
+    def book(self, cost_seconds: float, now: float) -> float:
+        """Return when the device that is free first will have spent ``cost_seconds`` from then on."""
+        end = max(now, heapq.heappop(self._free_at)) + cost_seconds
+        heapq.heappush(self._free_at, end)
+        return end
+
     async def occupy(self, cost_seconds: float) -> None:
         """Return when a device has spent ``cost_seconds`` on the caller's batch."""
-        begin = max(time.monotonic(), heapq.heappop(self._free_at))
-        heapq.heappush(self._free_at, begin + cost_seconds)
-        await asyncio.sleep(begin + cost_seconds - time.monotonic())
+        end = self.book(cost_seconds, time.monotonic())
+        await asyncio.sleep(end - time.monotonic())
 
 
 class LightSession:

@@ -44,6 +44,8 @@ INT64_LIMIT = 1 << 63
 NOT_FOUND_PAGE = "<HTML><HEAD>\n<TITLE>404 Not Found</TITLE>\n</HEAD><BODY>\n<H1>Not Found</H1>\n</BODY></HTML>\n"
 LISTEN_BACKLOG = 128
 KEEPALIVE_SECONDS = 50.0
+# Frozen requests would hold up the end of a test.
+SHUTDOWN_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ class RestFront:
     async def start(self, port: int) -> web.ServerRunner:
         """Listen on ``port``; raise OSError when that is not possible."""
         server = web.Server(self._handle, access_log=None, keepalive_timeout=KEEPALIVE_SECONDS)
-        runner = web.ServerRunner(server, handle_signals=False)
+        runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=SHUTDOWN_SECONDS)
         await runner.setup()
         await web.SockSite(runner, listening_socket(port), backlog=LISTEN_BACKLOG).start()
         return runner

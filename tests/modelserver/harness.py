@@ -25,7 +25,7 @@ from e2e.modelserver.flag_parsing import parse_command_line
 from e2e.modelserver.knobs import Knobs
 from e2e.modelserver.server import ModelServer
 from e2e.modelserver.statuses import Status, StatusError
-from e2e.modelserver.wire import serving_pb2
+from e2e.modelserver.wire import config_pb2, serving_pb2
 
 DEADLINE_SECONDS = 20.0
 PROJECT = Path(__file__).resolve().parents[2]
@@ -76,12 +76,8 @@ class RunningServer:
     async def call(
         self, method: str, request: Message, response_type: type[Response], timeout_seconds: float | None = 20
     ) -> Response:
-        stub = self.channel.unary_unary(
-            method,
-            request_serializer=lambda message: message.SerializeToString(),
-            response_deserializer=response_type.FromString,
-        )
-        return await stub(request, timeout=timeout_seconds)
+        stub: Any = self.channel.unary_unary(method, request_serializer=lambda message: message.SerializeToString())
+        return response_type.FromString(await stub(request, timeout=timeout_seconds))
 
     async def failure(self, method: str, request: Message, timeout_seconds: float | None = 20) -> grpc.aio.AioRpcError:
         """Return the error that the call ends in."""
@@ -91,8 +87,10 @@ class RunningServer:
             return error
         raise AssertionError(f"{method} succeeded")
 
-    async def reload(self, text_config: object, timeout_seconds: float | None = 20) -> serving_pb2.ReloadConfigResponse:
-        request = serving_pb2.ReloadConfigRequest(config=text_config)
+    async def reload(
+        self, config: config_pb2.ModelServerConfig, timeout_seconds: float | None = 20
+    ) -> serving_pb2.ReloadConfigResponse:
+        request = serving_pb2.ReloadConfigRequest(config=config)
         return await self.call(
             f"{MODEL}HandleReloadConfigRequest", request, serving_pb2.ReloadConfigResponse, timeout_seconds
         )

@@ -285,7 +285,7 @@ async def test_method_names_are_checked_only_when_switched_on(tmp_path: Path) ->
     odd = Signature(REGRESS.inputs, REGRESS.outputs, method="odd")
     write_light_model(tmp_path / "m", 1, {"serving_default": odd})
     flags = [f"--model_base_path={tmp_path}/m", "--model_name=m"]
-    body = {"examples": [{}]}
+    body: dict[str, list[dict[str, float]]] = {"examples": [{}]}
     async with running(*flags) as server:
         assert (await server.post("/v1/models/m:regress", body)).status_code == 200
     async with running(*flags, "--enable_signature_method_name_check") as server:

@@ -1,0 +1,219 @@
+"""Request threads, timeouts and the other limits of the two ports."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from e2e.modelserver.knobs import Behaviour
+from e2e.modelserver.model_writer import write_light_model
+from e2e.modelserver.server import channel_arguments
+from e2e.modelserver.statuses import Code
+from e2e.modelserver.wire import serving_pb2 as pb
+from tests.modelserver.harness import (
+    PREDICTION,
+    RunningServer,
+    eventually,
+    free_port,
+    make_server,
+    running,
+    sample_value,
+    start_failure,
+)
+from tests.modelserver.test_predict import request_for
+
+FROZEN = {"freeze": "predictions"}
+
+
+async def at_work(server: RunningServer, requests: int) -> None:
+    """Return when so many predictions are held by the freeze."""
+    await eventually(lambda: server.server.faults.held == requests, f"{requests} requests are held")
+
+
+async def test_one_rest_thread_is_taken_by_the_event_loop(model: Path) -> None:
+    """With a single one, REST accepts and never answers."""
+    flags = [f"--model_base_path={model}", "--model_name=m", "--rest_api_num_threads=1"]
+    async with running(*flags) as server:
+        request = asyncio.create_task(server.get("/v1/models/m"))
+        # gRPC works, and by the time of its answer the REST request has long arrived.
+        await server.call(f"{PREDICTION}Predict", request_for([1]), pb.PredictResponse)
+        await asyncio.wait({request}, timeout=0.2)
+        assert not request.done()
+        request.cancel()
+
+
+async def test_rest_requests_queue_for_threads_probes_and_metrics_among_them(model: Path) -> None:
+    flags = [f"--model_base_path={model}", "--model_name=m", "--rest_api_num_threads=3"]
+    async with running(*flags, knobs=FROZEN) as server:
+        predictions = [asyncio.create_task(server.predict()) for _ in range(2)]
+        await at_work(server, 2)
+        others = [asyncio.create_task(server.get("/v1/models/m")), asyncio.create_task(server.metrics())]
+        await asyncio.wait(others, timeout=0.1)
+        assert not any(task.done() for task in others)
+        server.server.faults.change({"freeze": ""})
+        assert [answer.status_code for answer in await asyncio.gather(*predictions)] == [200, 200]
+        await asyncio.gather(*others)
+
+
+async def test_latency_does_not_count_the_wait_for_a_thread(tmp_path: Path) -> None:
+    write_light_model(tmp_path / "m", 1, behaviour=Behaviour(cost_micros=(50_000,)))
+    flags = [f"--model_base_path={tmp_path}/m", "--model_name=m", "--rest_api_num_threads=2"]
+    async with running(*flags) as server:
+        begin = time.monotonic()
+        await asyncio.gather(*(server.predict() for _ in range(4)))
+        wall_micros = (time.monotonic() - begin) * 1e6
+        metrics = await server.metrics()
+    # One after the other on the one thread: the clients waited 50, 100, 150 and 200 ms.
+    latency_sum = sample_value(metrics, r":tensorflow:serving:request_latency_sum\{.*predict.*\}")
+    assert 4 * 50_000 <= latency_sum <= wall_micros
+
+
+async def test_grpc_refuses_what_would_need_the_last_thread(model: Path) -> None:
+    flags = [f"--model_base_path={model}", "--model_name=m", "--grpc_max_threads=3"]
+    async with running(*flags, knobs=FROZEN) as server:
+        held = [
+            asyncio.create_task(server.call(f"{PREDICTION}Predict", request_for([1]), pb.PredictResponse))
+            for _ in range(2)
+        ]
+        await at_work(server, 2)
+        error = await server.failure(f"{PREDICTION}Predict", request_for([1]))
+        assert (error.code(), error.details()) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")
+        server.server.faults.change({"freeze": ""})
+        await asyncio.gather(*held)
+        assert not [name for name in await server.metrics() if "RESOURCE_EXHAUSTED" in name]
+
+
+async def test_a_rest_timeout_is_504_and_the_device_stays_busy(tmp_path: Path) -> None:
+    write_light_model(tmp_path / "m", 1, behaviour=Behaviour(cost_micros=(400_000,)))
+    flags = [f"--model_base_path={tmp_path}/m", "--model_name=m", "--rest_api_timeout_in_ms=100"]
+    async with running(*flags) as server:
+        begin = asyncio.get_running_loop().time()
+        answer = await server.predict()
+        assert (answer.status_code, answer.json()["error"]) == (504, "Timed out waiting for notification")
+        await server.call(f"{PREDICTION}Predict", request_for([1]), pb.PredictResponse)
+        assert asyncio.get_running_loop().time() - begin > 0.75
+        metrics = await server.metrics()
+    assert metrics[':tensorflow:serving:request_count{model_name="m",status="DEADLINE_EXCEEDED"}'] == "1"
+
+
+async def test_a_clients_grpc_deadline_limits_the_run(tmp_path: Path) -> None:
+    write_light_model(tmp_path / "m", 1, behaviour=Behaviour(cost_micros=(300_000,)))
+    async with running(f"--model_base_path={tmp_path}/m", "--model_name=m") as server:
+        error = await server.failure(f"{PREDICTION}Predict", request_for([1]), timeout_seconds=0.1)
+        assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        counter = server.server.metrics.request_count
+        await eventually(lambda: counter.value("m", "DEADLINE_EXCEEDED"), "the server counts it")
+
+
+async def test_a_client_that_leaves_does_not_stop_its_request(tmp_path: Path) -> None:
+    write_light_model(tmp_path / "m", 1, behaviour=Behaviour(cost_micros=(100_000,)))
+    async with running(f"--model_base_path={tmp_path}/m", "--model_name=m") as server:
+        faults = server.server.faults
+        over_rest = asyncio.create_task(server.predict())
+        await eventually(lambda: faults.runs_started == 1, "it runs")
+        over_rest.cancel()
+        over_grpc = asyncio.create_task(server.call(f"{PREDICTION}Predict", request_for([1]), pb.PredictResponse, None))
+        await eventually(lambda: faults.runs_started == 2, "it runs")
+        over_grpc.cancel()
+        counter = server.server.metrics.request_count
+        await eventually(lambda: counter.value("m", "OK") == 2, "both end well")
+
+
+def test_channel_arguments_are_numbers_where_they_can_be() -> None:
+    arguments = dict(channel_arguments("grpc.max_connection_age_ms=2000,grpc.primary_user_agent=x,a=-1"))
+    assert arguments["grpc.max_connection_age_ms"] == 2000
+    assert arguments["grpc.primary_user_agent"] == "x"
+    assert arguments["a"] == -1
+
+
+async def test_a_taken_rest_port_is_only_logged(short_folder: Path, model: Path) -> None:
+    async with running(f"--model_base_path={model}") as first:
+        port = first.http.base_url.port
+        second = make_server("--port=0", f"--grpc_socket_path={short_folder}/s", f"--model_base_path={model}",
+                             f"--rest_api_port={port}")  # fmt: skip
+        await second.start()
+        assert not second.serves_rest
+        assert (short_folder / "s").exists()
+        await second.stop()
+
+
+async def test_equal_ports_leave_rest_out(model: Path) -> None:
+    port = free_port()
+    server = make_server(f"--port={port}", f"--rest_api_port={port}", f"--model_base_path={model}")
+    await server.start()
+    assert not server.serves_rest
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        await asyncio.wait_for(channel.channel_ready(), 20)
+    await server.stop()
+
+
+async def test_tls_is_for_grpc_only(tmp_path: Path, model: Path) -> None:
+    key, certificate = self_signed("localhost")
+    file = tmp_path / "ssl.config"
+    escaped = [text.replace("\n", "\\n") for text in (key, certificate)]
+    file.write_text(f'server_key: "{escaped[0]}" server_cert: "{escaped[1]}"')
+    port = free_port()
+    async with running(f"--model_base_path={model}", f"--port={port}", f"--ssl_config_file={file}") as server:
+        assert (await server.get("/v1/models/default")).status_code == 200
+        credentials = grpc.ssl_channel_credentials(certificate.encode())
+        async with grpc.aio.secure_channel(f"localhost:{port}", credentials) as channel:
+            await asyncio.wait_for(channel.channel_ready(), 20)
+
+
+async def test_client_certificates_are_required_when_asked_for(tmp_path: Path, model: Path) -> None:
+    key, certificate = self_signed("localhost")
+    file = tmp_path / "ssl.config"
+    key_line, certificate_line = (text.replace("\n", "\\n") for text in (key, certificate))
+    file.write_text(
+        f'server_key: "{key_line}" server_cert: "{certificate_line}" custom_ca: "{certificate_line}" '
+        "client_verify: true"
+    )
+    port = free_port()
+    async with running(f"--model_base_path={model}", f"--port={port}", f"--ssl_config_file={file}"):
+        trusted = grpc.ssl_channel_credentials(certificate.encode(), key.encode(), certificate.encode())
+        async with grpc.aio.secure_channel(f"localhost:{port}", trusted) as channel:
+            await asyncio.wait_for(channel.channel_ready(), 20)
+        nobody = grpc.ssl_channel_credentials(certificate.encode())
+        async with grpc.aio.secure_channel(f"localhost:{port}", nobody) as channel:
+            call: Any = channel.unary_unary(f"{PREDICTION}Predict")
+            try:
+                await call(b"", timeout=10)
+                raise AssertionError("a client without certificate was served")
+            except grpc.aio.AioRpcError as error:
+                assert error.code() is grpc.StatusCode.UNAVAILABLE
+
+
+def self_signed(host: str) -> tuple[str, str]:
+    """Return a key and a certificate for ``host`` that is its own authority."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, host)])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    encoding = serialization.Encoding.PEM
+    private = key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return private.decode(), certificate.public_bytes(encoding).decode()
+
+
+async def test_a_grpc_address_that_cannot_be_had_ends_the_start(model: Path) -> None:
+    status = await start_failure(f"--model_base_path={model}", "--grpc_socket_path=/nowhere/at/all")
+    assert (status.code, status.message) == (Code.INVALID_ARGUMENT, "Failed to BuildAndStart gRPC server")
