@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -110,10 +111,10 @@ def _port(index: int) -> str:
 
 def _free_host_link() -> HostLink:
     taken = _networks_on_host()
-    for number, subnet in enumerate(_HOST_LINKS.subnets(new_prefix=30)):
+    for subnet in _HOST_LINKS.subnets(new_prefix=30):
         if not any(subnet.overlaps(other) for other in taken):
             host, inside = subnet.hosts()
-            return HostLink(interface=f"k8s-e2e{number}", host_address=str(host), address=str(inside))
+            return HostLink(interface=f"k8s-{secrets.token_hex(4)}", host_address=str(host), address=str(inside))
     raise NotPossibleHere(f"no free subnet is left in {_HOST_LINKS}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
@@ -23,6 +24,8 @@ _PODS = {
     "/usr/lib/cni/ptp": "containernetworking-plugins",
 }
 _IMAGES = {"buildah": "buildah", "mmdebstrap": "mmdebstrap"}
+_WATCH_LIMIT = Path("/proc/sys/fs/inotify/max_user_instances")
+_WATCHES_WANTED = 1024
 _ADMIN_PATH = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 
 
@@ -35,6 +38,7 @@ def ensure_control_plane(progress: Progress) -> None:
     if not os.path.ismount("/sys/fs/cgroup"):
         raise NotPossibleHere("no control groups are mounted on /sys/fs/cgroup")
     _see_admin_programs()
+    _raise_watch_limit()
     _install(_NETWORK, progress)
 
 
@@ -52,6 +56,16 @@ def ensure_image_builder(progress: Progress) -> None:
 def busybox(progress: Progress) -> Path:
     """Return a busybox that needs no libraries."""
     return _extracted("busybox-static", progress) / "bin" / "busybox"
+
+
+def _raise_watch_limit() -> None:
+    """Make room for more than a few clusters: each holds about 20 inotify instances, of 128 for all of a user.
+
+    This is the one setting of the host that is changed, until its next boot.
+    """
+    if int(_WATCH_LIMIT.read_text()) < _WATCHES_WANTED:
+        with contextlib.suppress(OSError):  # in a container that may not; a few clusters still fit
+            _WATCH_LIMIT.write_text(str(_WATCHES_WANTED))
 
 
 def _see_admin_programs() -> None:

@@ -11,6 +11,7 @@ import os
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,11 +100,14 @@ def running() -> list[RunRecord]:
 def remove_dead(name: str) -> None:
     """Remove what a run left whose sandbox was killed by somebody who did not claim it."""
     directory = runs_root() / name
-    with exclusive(_names_lock()):
-        if not directory.exists() or not _is_dead(directory):
+    deadline = time.monotonic() + 10
+    while directory.exists() and time.monotonic() < deadline:
+        with exclusive(_names_lock()):
+            dead = _bury(directory) if directory.exists() and _is_dead(directory) else None
+        if dead is not None:
+            _remove(dead)
             return
-        dead = _bury(directory)
-    _remove(dead)
+        time.sleep(0.02)  # the last process of the sandbox lets go of the lock a moment after its death
 
 
 def reap_dead_runs() -> list[str]:
