@@ -6,6 +6,9 @@ import asyncio
 import logging
 import signal
 import sys
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any
 
 import kopf
 from pydantic import ValidationError
@@ -23,6 +26,7 @@ from tfserving_operator.settings import Settings
 log = logging.getLogger(__name__)
 
 _CRD_POLL_SECONDS = 2.0
+_KOPF_END_SECONDS = 1.0
 
 
 def main() -> None:
@@ -52,7 +56,7 @@ async def run(settings: Settings) -> int:
             if await wait_for_crd(kube, stop):
                 context = Context(settings=settings, kube=kube, health=health, stop=stop)
                 registry, background = build_registry(context)
-                await kopf.operator(
+                operator = kopf.operator(
                     registry=registry,
                     settings=kopf_settings(),
                     standalone=True,
@@ -60,10 +64,30 @@ async def run(settings: Settings) -> int:
                     namespaces=settings.watch_namespaces,
                     stop_flag=stop,
                 )
+                await run_until_stopped(operator, background.stopped)
                 has_failed = background.has_failed
+    except Exception:
+        # Such as a CRD that was deleted: kopf gives up, and the next process waits for it.
+        log.critical("ended by an error", exc_info=True)
+        has_failed = True
     finally:
         await kube.close()
     return 1 if has_failed else 0
+
+
+async def run_until_stopped(operator: Coroutine[Any, Any, None], stopped: asyncio.Event) -> None:
+    """Run kopf, and end it soon after our own tasks were stopped.
+
+    It would wait 5 s for whatever other tasks it finds in the event loop, such as an answer to a probe.
+    """
+    task = asyncio.create_task(operator)
+    waiter = asyncio.create_task(stopped.wait())
+    await asyncio.wait({task, waiter}, return_when=asyncio.FIRST_COMPLETED)
+    waiter.cancel()
+    await asyncio.wait({task}, timeout=_KOPF_END_SECONDS)
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
 
 
 async def wait_for_crd(kube: KubeClient, stop: asyncio.Event) -> bool:

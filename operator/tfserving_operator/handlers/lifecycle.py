@@ -80,6 +80,7 @@ class Background:
         self._model_service = ModelServiceClient()
         self._tasks: list[asyncio.Task[None]] = []
         self.has_failed = False
+        self.stopped = asyncio.Event()
 
     def start(self, index: ModelIndex) -> None:
         """Start everything; ``index`` is filled later."""
@@ -116,6 +117,7 @@ class Background:
             if pending:
                 log.warning("tasks did not stop in time", extra={"tasks": [task.get_name() for task in pending]})
         await self._model_service.close()
+        self.stopped.set()
         log.info("stopped")
 
     def _spawn(self, name: str, coroutine: Coroutine[Any, Any, None]) -> None:
