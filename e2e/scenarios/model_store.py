@@ -55,11 +55,16 @@ class _Handler(SimpleHTTPRequestHandler):
         """Say nothing: tests print what matters."""
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing of clients that hang up: a fetcher does when a model is too big."""
+
+
 @contextmanager
 def model_store(directory: Path, address: str) -> Iterator[ModelStore]:
     """Serve ``directory`` on ``address`` until the block ends."""
     store = ModelStore(directory, "")
-    server = ThreadingHTTPServer((address, 0), partial(_Handler, store=store))
+    server = _Server((address, 0), partial(_Handler, store=store))
     store.url = f"http://{address}:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

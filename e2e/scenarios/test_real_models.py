@@ -186,3 +186,17 @@ def test_a_version_without_variables_loads_and_cannot_predict(server: RealServer
     assert answer.status_code in (400, 404), answer.text
     shutil.rmtree(server.base_path / "13")
     server.wait_for(13, "END")
+
+
+def test_messages_have_the_fields_of_tensorflows_own() -> None:
+    done = subprocess.run(
+        [*tensorflow_python(), "-m", "e2e.scenarios.compare_wire_formats"],
+        env={"PYTHONPATH": str(PROJECT), "TF_CPP_MIN_LOG_LEVEL": "3", "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = done.stdout.splitlines()
+    assert [line for line in lines if line.startswith("different")] == []
+    compared = {line.removeprefix("compared ") for line in lines}
+    assert {"PredictRequest", "TensorProto", "SignatureDef", "ModelConfig", "PredictionLog", "Example"} <= compared

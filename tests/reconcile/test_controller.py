@@ -163,6 +163,19 @@ async def test_a_pool_that_left_the_spec_serves_until_the_others_are_ready() -> 
     assert ("Normal", "Deleted") in {event[:2] for event in world.events}
 
 
+async def test_a_pool_that_is_scaled_to_zero_serves_until_another_has_taken_over() -> None:
+    world, controller, clock = await serving()
+    assert world.model is not None
+    pools = [{"name": "gpu"}, {"name": "default", "replicas": {"fixed": 0}}]
+    change_spec(world, world.model["spec"] | {"pools": pools})
+    await controller.reconcile(KEY)
+    assert world.objects[DEPLOYMENT]["spec"]["replicas"] == 1
+    assert "keeps 1 replicas until other pools have taken over" in condition(world, "Progressing")["message"]
+    await settle(world, controller, clock)
+    assert world.objects[DEPLOYMENT]["spec"]["replicas"] == 0
+    assert condition(world, "Progressing")["reason"] == "UpToDate"
+
+
 async def test_an_old_server_config_is_kept_while_a_pod_uses_it() -> None:
     world, controller, clock = await serving()
     assert world.model is not None

@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from tfserving_operator.clients.model_service import VersionState, VersionStatus
-
 from tfserving_operator.api.refs import ModelKey, ObjectRef
 from tfserving_operator.clients.errors import ClientError
+from tfserving_operator.clients.model_service import VersionState, VersionStatus
 from tfserving_operator.reconcile.model_statuses import ModelStatuses
 from tfserving_operator.resources.names import POOL_LABEL
 from tfserving_operator.wire import ModelServerConfig

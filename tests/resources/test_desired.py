@@ -18,7 +18,7 @@ from tfserving_operator.resources.desired import (
     name_problems,
     spec_problems,
 )
-from tfserving_operator.resources.replicas import share_replicas
+from tfserving_operator.resources.replicas import hold_until_taken_over, share_replicas
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -217,3 +217,34 @@ def test_shared_replicas_keep_every_bound_and_reach_the_total_where_they_can(tot
 def test_one_more_replica_never_takes_one_from_a_pool(total: int, pools: list[Pool]) -> None:
     fewer, more = share_replicas(total, pools), share_replicas(total + 1, pools)
     assert all(more[name] >= fewer[name] for name in fewer)
+
+
+COUNTS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=5)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "current", "ready", "held"),
+    [
+        pytest.param({"a": 0, "b": 2}, {"a": 2, "b": 0}, {"a": 2, "b": 0}, {"a": 2, "b": 2}, id="nothing is ready yet"),
+        pytest.param({"a": 0, "b": 2}, {"a": 2, "b": 2}, {"a": 2, "b": 1}, {"a": 1, "b": 2}, id="one has taken over"),
+        pytest.param({"a": 0, "b": 2}, {"a": 1, "b": 2}, {"a": 1, "b": 2}, {"a": 0, "b": 2}, id="all have"),
+        pytest.param({"a": 1}, {"a": 5}, {"a": 5}, {"a": 1}, id="a plain scale-down"),
+        pytest.param({"a": 0, "b": 1}, {"a": 3, "b": 0}, {"a": 0, "b": 0}, {"a": 0, "b": 1}, id="nothing to lose"),
+    ],
+)
+def test_replicas_move_between_pools_without_a_gap(
+    wanted: dict[str, int], current: dict[str, int], ready: dict[str, int], held: dict[str, int]
+) -> None:
+    assert hold_until_taken_over(wanted, current, ready) == held
+
+
+@given(counts=COUNTS)
+def test_what_is_held_is_just_enough(counts: list[tuple[int, int, int]]) -> None:
+    names = [f"p{index}" for index in range(len(counts))]
+    wanted = {name: count[0] for name, count in zip(names, counts, strict=True)}
+    current = {name: count[1] for name, count in zip(names, counts, strict=True)}
+    ready = {name: min(count[1], count[2]) for name, count in zip(names, counts, strict=True)}
+    held = hold_until_taken_over(wanted, current, ready)
+    still_ready = sum(min(ready[name], held[name]) for name in names)
+    assert still_ready >= min(sum(wanted.values()), sum(ready.values()))
+    assert all(wanted[name] <= held[name] <= max(wanted[name], ready[name]) for name in names)

@@ -96,6 +96,7 @@ def running_pools(children: Mapping[ObjectRef, RawObject]) -> dict[str, RunningP
         if ref.kind == "Deployment" and pool:
             pools[pool] = RunningPool(
                 fetcher_image=_fetcher_image(child),
+                replicas=child.get("spec", {}).get("replicas", 0),
                 template_hash=child["metadata"].get("annotations", {}).get(TEMPLATE_HASH_ANNOTATION),
             )
     return pools

@@ -18,7 +18,7 @@ from tfserving_operator.resources.desired import DesiredInputs, build_children, 
 from tfserving_operator.resources.foreign_fields import without_foreign_fields
 from tfserving_operator.resources.model_config import build_model_server_config, build_models_config
 from tfserving_operator.resources.names import POOL_LABEL, models_config_name
-from tfserving_operator.resources.replicas import share_replicas
+from tfserving_operator.resources.replicas import hold_until_taken_over, share_replicas
 from tfserving_operator.wire import to_text
 
 Manifest = dict[str, Any]
@@ -49,6 +49,8 @@ class Plan:
 
     replicas: Mapping[str, int]
     """Wanted replicas by pool."""
+    held: Mapping[str, int] = field(default_factory=dict)
+    """Pools that run more than that until others have taken over, and how many."""
     desired: tuple[Manifest, ...] = ()
     """Every child that should exist."""
     applies: tuple[Manifest, ...] = ()
@@ -76,7 +78,13 @@ def make_plan(observed: Observed, *, fetcher_image: str) -> Plan:
     ]
     if problems:
         return Plan(replicas=replicas, refusals=tuple(problems))
-    inputs = DesiredInputs(fetcher_image, replicas, running_pools(observed.children))
+    running = running_pools(observed.children)
+    now = hold_until_taken_over(
+        replicas,
+        current={pool: running[pool].replicas if pool in running else 0 for pool in replicas},
+        ready={pool: sum(pod.is_ready and pod.pool == pool for pod in observed.pods) for pool in replicas},
+    )
+    inputs = DesiredInputs(fetcher_image, now, running)
     desired = tuple(build_children(model.metadata, model.spec, inputs))
     if model.spec.paused:
         return Plan(replicas=replicas, desired=desired)
@@ -91,6 +99,7 @@ def make_plan(observed: Observed, *, fetcher_image: str) -> Plan:
     deletes, retained = _prune(observed, desired, replicas, settled=not applies and not refusals)
     return Plan(
         replicas=replicas,
+        held={pool: count for pool, count in now.items() if count > replicas[pool]},
         desired=desired,
         applies=applies,
         replaces=replaces,

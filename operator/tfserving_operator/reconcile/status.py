@@ -232,6 +232,8 @@ def _progress_reason(pools: Sequence[PoolState]) -> Reason:
 def _progress_text(pool: PoolState, plan: Plan) -> str:
     if pool.name in plan.retained:
         return f"pool {pool.name} left the spec and is kept until the other pools are ready"
+    if pool.name in plan.held:
+        return f"pool {pool.name}: keeps {plan.held[pool.name]} replicas until other pools have taken over"
     text = f"pool {pool.name}: {pool.ready} of {pool.desired} replicas ready"
     old = pool.total - pool.updated
     if old > 0:

@@ -45,6 +45,7 @@ class RunningPool:
 
     fetcher_image: str | None = None
     template_hash: str | None = None
+    replicas: int = 0
 
 
 @dataclass(frozen=True)

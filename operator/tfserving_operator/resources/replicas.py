@@ -24,3 +24,24 @@ def share_replicas(total: int, pools: Sequence[Pool]) -> Mapping[str, int]:
             shares[pool.name] += room
             left -= room
     return shares
+
+
+def hold_until_taken_over(
+    wanted: Mapping[str, int], current: Mapping[str, int], ready: Mapping[str, int]
+) -> Mapping[str, int]:
+    """Return the replicas to run now, on the way to ``wanted``: at least those, and no ready one given up too early.
+
+    ``current`` is what the Deployments run, ``ready`` what takes requests. When replicas move from one pool to
+    another, the old ones go as fast as the new ones get ready: there are never fewer ready replicas than the smaller
+    of what is wanted and what is ready now. Scaling down as a whole is not held back. Ready replicas are kept in the
+    pools that come first.
+    """
+    spare = max(0, sum(ready.values()) - sum(wanted.values()))
+    held = dict(wanted)
+    for pool in reversed(list(wanted)):
+        surplus = min(ready.get(pool, 0), current.get(pool, 0)) - wanted[pool]
+        if surplus > 0:
+            given_up = min(surplus, spare)
+            spare -= given_up
+            held[pool] = wanted[pool] + surplus - given_up
+    return held
