@@ -13,7 +13,6 @@ from typing import Any
 
 from e2e.modelserver.statuses import Code, StatusError
 from e2e.modelserver.tensors import Scalar, Tensor, make_tensor
-from e2e.modelserver.wire import serving_pb2 as pb
 from e2e.modelserver.wire import tensors_pb2
 
 INTEGER_LIMITS: dict[int, tuple[int, int]] = {
@@ -42,16 +41,16 @@ class Format(Enum):
 def parse_body(body: bytes) -> dict[str, Any]:
     """Return the JSON object in ``body``."""
     if not body:
-        raise _invalid("JSON Parse error: The document is empty")
+        raise invalid("JSON Parse error: The document is empty")
     try:
         # What follows the first value is not looked at.
         document, _ = json.JSONDecoder().raw_decode(body.decode("utf-8").lstrip())
     except json.JSONDecodeError as error:
-        raise _invalid(f"JSON Parse error: Invalid value. at offset: {error.pos}") from error
+        raise invalid(f"JSON Parse error: Invalid value. at offset: {error.pos}") from error
     except UnicodeDecodeError as error:
-        raise _invalid(f"JSON Parse error: Invalid value. at offset: {error.start}") from error
+        raise invalid(f"JSON Parse error: Invalid value. at offset: {error.start}") from error
     if not isinstance(document, dict):
-        raise _invalid(f"JSON Value: {debug_text(document)} Is not object")
+        raise invalid(f"JSON Value: {debug_text(document)} Is not object")
     return document
 
 
@@ -59,7 +58,7 @@ def signature_name(document: Mapping[str, Any]) -> str:
     """Return the signature asked for, empty for the default."""
     name = document.get("signature_name", "")
     if not isinstance(name, str):
-        raise _invalid(
+        raise invalid(
             f"JSON Value: {debug_text(document)} not formatted correctly. 'signature_name' key must be a string value."
         )
     return name
@@ -68,10 +67,10 @@ def signature_name(document: Mapping[str, Any]) -> str:
 def predict_inputs(document: Mapping[str, Any], infos: Inputs) -> tuple[dict[str, Tensor], Format]:
     """Return the tensors in a predict request's ``document`` by alias, and its format."""
     if not infos:
-        raise _invalid(f"Failed to get input map for signature: {signature_name(document) or 'DEFAULT'}")
+        raise invalid(f"Failed to get input map for signature: {signature_name(document) or 'DEFAULT'}")
     has_rows, has_columns = "instances" in document, "inputs" in document
     if has_rows and has_columns:
-        raise _invalid(
+        raise invalid(
             f"JSON Value: {debug_text(document)} Not formatted correctly expecting only one of 'inputs' or "
             "'instances' keys to exist "
         )
@@ -79,17 +78,17 @@ def predict_inputs(document: Mapping[str, Any], infos: Inputs) -> tuple[dict[str
         return _row_inputs(document, infos), Format.ROW
     if has_columns:
         return _columnar_inputs(document["inputs"], infos), Format.COLUMNAR
-    raise _invalid("Missing 'inputs' or 'instances' key")
+    raise invalid("Missing 'inputs' or 'instances' key")
 
 
 def _row_inputs(document: Mapping[str, Any], infos: Inputs) -> dict[str, Tensor]:
     instances = document["instances"]
     if not isinstance(instances, list):
-        raise _invalid(f"JSON Value: {debug_text(document)} Expecting 'instances' to be an list/array")
+        raise invalid(f"JSON Value: {debug_text(document)} Expecting 'instances' to be an list/array")
     if not instances:
-        raise _invalid(f"JSON Value: {debug_text(document)} No values in 'instances' array")
+        raise invalid(f"JSON Value: {debug_text(document)} No values in 'instances' array")
     if not isinstance(instances[0], dict) and len(infos) > 1:
-        raise _invalid(
+        raise invalid(
             "instances is a plain list, but expecting list of objects as multiple input tensors required "
             "as per tensorinfo_map"
         )
@@ -98,14 +97,14 @@ def _row_inputs(document: Mapping[str, Any], infos: Inputs) -> dict[str, Tensor]
     for position, element in enumerate(instances):
         if are_objects != _is_object(element):
             expected, got = ("object", "list") if are_objects else ("value/list", "object")
-            raise _invalid(f"Expecting {expected} but got {got} at item {position} of input list")
+            raise invalid(f"Expecting {expected} but got {got} at item {position} of input list")
         if not are_objects:
             _add_row(columns, next(iter(sorted(infos))), element, infos, f"element: {position}")
             continue
         for name, value in element.items():
             _add_row(columns, name, value, infos, f"element: {position} key: {name}")
         if set(element) != set(infos):
-            raise _invalid(
+            raise invalid(
                 f"Failed to process element: {position} of 'instances' list. JSON object: "
                 f"{debug_text(element)} keys must be equal to: {','.join(sorted(infos))}"
             )
@@ -127,24 +126,24 @@ class _Rows:
 def _add_row(columns: dict[str, _Rows], name: str, value: Any, infos: Inputs, place: str) -> None:
     try:
         if name not in infos:
-            raise _invalid(f"JSON object: does not have named input: {name}")
+            raise invalid(f"JSON object: does not have named input: {name}")
         shape = _shape_of(value)
         rows = columns.setdefault(name, _Rows(int(infos[name].dtype), shape))
         added: list[Scalar] = []
         _collect(value, 0, shape, rows.dtype, added)
         if len(added) != math.prod(rows.shape):
-            raise _invalid(f"Expecting tensor size: {math.prod(rows.shape)} but got: {len(added)}")
+            raise invalid(f"Expecting tensor size: {math.prod(rows.shape)} but got: {len(added)}")
         if shape != rows.shape:
-            raise _invalid(f"Expecting shape {_shape_text(rows.shape)} but got: {_shape_text(shape)}")
+            raise invalid(f"Expecting shape {_shape_text(rows.shape)} but got: {_shape_text(shape)}")
         rows.values += added
     except StatusError as error:
-        raise _invalid(f"Failed to process {place} of 'instances' list. Error: {error.status}") from error
+        raise invalid(f"Failed to process {place} of 'instances' list. Error: {error.status}") from error
 
 
 def _columnar_inputs(value: Any, infos: Inputs) -> dict[str, Tensor]:
     if not _is_object(value):
         if len(infos) > 1:
-            raise _invalid(
+            raise invalid(
                 "inputs is a plain value/list, but expecting an object as multiple input tensors required "
                 "as per tensorinfo_map"
             )
@@ -153,7 +152,7 @@ def _columnar_inputs(value: Any, infos: Inputs) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for name, info in sorted(infos.items()):
         if name not in value:
-            raise _invalid(f"Missing named input: {name} in 'inputs' object.")
+            raise invalid(f"Missing named input: {name} in 'inputs' object.")
         tensors[name] = _tensor(value[name], int(info.dtype))
     return tensors
 
@@ -179,16 +178,16 @@ def _collect(value: Any, level: int, shape: tuple[int, ...], dtype: int, values:
     """Append the scalars in ``value`` to ``values``, checking that lists are as regular as ``shape``."""
     if not isinstance(value, list):
         if level != len(shape):
-            raise _invalid(
+            raise invalid(
                 f"JSON Value: {debug_text(value)} found at incorrect level: {level + 1} in the JSON DOM. "
                 f"Expected at level: {len(shape)}"
             )
         values.append(_scalar(value, dtype))
         return
     if level >= len(shape):
-        raise _invalid(f"Encountered list at unexpected level: {level} expected < {len(shape)}")
+        raise invalid(f"Encountered list at unexpected level: {level} expected < {len(shape)}")
     if len(value) != shape[level]:
-        raise _invalid(
+        raise invalid(
             f"Encountered list at unexpected size: {len(value)} at level: {level} expected size: {shape[level]}"
         )
     for item in value:
@@ -216,7 +215,7 @@ def _scalar(value: Any, dtype: int) -> Scalar:
             Code.UNIMPLEMENTED,
             f"Conversion of JSON Value: {debug_text(value)} to type: {_type_name(dtype)}",
         )
-    raise _invalid(
+    raise invalid(
         f"JSON Value: {debug_text(value)} Type: {json_type(value)} is not of expected type: {_type_name(dtype)}"
     )
 
@@ -232,80 +231,21 @@ def _narrowed(value: int, dtype: int) -> int:
 
 def decode_base64(value: Any) -> bytes:
     """Return the bytes of a ``{"b64": "…"}`` object."""
-    if not _is_base64(value):
-        raise _invalid(f"JSON Value: {debug_text(value)} not formatted correctly for base64 data")
+    if not is_base64(value):
+        raise invalid(f"JSON Value: {debug_text(value)} not formatted correctly for base64 data")
     text: str = value["b64"]
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise _invalid("Unable to base64 decode") from error
+        raise invalid("Unable to base64 decode") from error
 
 
-def _is_base64(value: Any) -> bool:
+def is_base64(value: Any) -> bool:
     return isinstance(value, dict) and set(value) == {"b64"} and isinstance(value["b64"], str)
 
 
 def _is_object(value: Any) -> bool:
-    return isinstance(value, dict) and not _is_base64(value)
-
-
-def example_inputs(document: Mapping[str, Any]) -> pb.Input:
-    """Return the examples of a classify or regress request's ``document``."""
-    examples = pb.Input()
-    target = examples.example_list
-    if "context" in document:
-        with_context = examples.example_list_with_context
-        _fill_example(document["context"], with_context.context)
-        with_context.SetInParent()
-    if "examples" not in document:
-        raise _invalid(
-            f"JSON Value: {debug_text(document)} When method is classify, key 'examples' is expected and was not found"
-        )
-    listed = document["examples"]
-    if not isinstance(listed, list):
-        raise _invalid(f"JSON Value: {debug_text(document)} Expecting 'examples' value to be an list/array")
-    if not listed:
-        raise _invalid(f"JSON Value: {debug_text(document)} 'examples' value is an empty array")
-    added = examples.example_list_with_context.examples if "context" in document else target.examples
-    for example in listed:
-        _fill_example(example, added.add())
-    return examples
-
-
-def _fill_example(value: Any, example: tensors_pb2.Example) -> None:
-    if not isinstance(value, dict):
-        raise _invalid(f"Example must be JSON object but got JSON {json_type(value)}")
-    for name, content in value.items():
-        feature = example.features.feature[name]
-        feature.SetInParent()
-        for item in content if isinstance(content, list) else [content]:
-            _add_to_feature(item, name, feature)
-
-
-def _add_to_feature(value: Any, name: str, feature: tensors_pb2.Feature) -> None:
-    if isinstance(value, bool):
-        _of_kind(feature, name, "int64_list").int64_list.value.append(int(value))
-    elif isinstance(value, str):
-        _of_kind(feature, name, "bytes_list").bytes_list.value.append(value.encode())
-    elif _is_base64(value):
-        _of_kind(feature, name, "bytes_list").bytes_list.value.append(decode_base64(value))
-    elif isinstance(value, float):
-        _of_kind(feature, name, "float_list").float_list.value.append(value)
-    elif isinstance(value, int):
-        if value > INTEGER_LIMITS[tensors_pb2.DT_INT64][1]:
-            raise _invalid(f"Feature: {name} has uint64_t element. Only int64_t is supported.")
-        _of_kind(feature, name, "int64_list").int64_list.value.append(value)
-    else:
-        raise _invalid(f"Feature: {name} has element with unexpected JSON type: {json_type(value)}")
-
-
-def _of_kind(feature: tensors_pb2.Feature, name: str, kind: str) -> tensors_pb2.Feature:
-    current = feature.WhichOneof("kind")
-    if current not in (None, kind):
-        raise _invalid(
-            f"Unexpected element type in feature: {name} expecting type: {str(current).removesuffix('_list')}"
-        )
-    return feature
+    return isinstance(value, dict) and not is_base64(value)
 
 
 def json_type(value: Any) -> str:
@@ -329,5 +269,5 @@ def _type_name(dtype: int) -> str:
     return tensors_pb2.DataType.Name(dtype).removeprefix("DT_").lower()
 
 
-def _invalid(message: str) -> StatusError:
+def invalid(message: str) -> StatusError:
     return StatusError(Code.INVALID_ARGUMENT, message)

@@ -15,6 +15,7 @@ from aiohttp import web
 from e2e.modelserver import json_answers as answers
 from e2e.modelserver import json_requests as requests
 from e2e.modelserver.inference import Inference
+from e2e.modelserver.json_examples import example_inputs
 from e2e.modelserver.status_report import model_status
 from e2e.modelserver.statuses import HTTP_STATUS_BY_CODE, OK, Code, Status, StatusError
 from e2e.modelserver.wire import config_pb2
@@ -176,14 +177,14 @@ class RestFront:
     async def _classify(self, spec: pb.ModelSpec, body: bytes) -> str:
         document = requests.parse_body(body)
         spec.signature_name = requests.signature_name(document)
-        examples = requests.example_inputs(document)
+        examples = example_inputs(document)
         response = await self._inference.classify(spec, examples, self._settings.timeout_seconds)
         return answers.classify_body(response.result)
 
     async def _regress(self, spec: pb.ModelSpec, body: bytes) -> str:
         document = requests.parse_body(body)
         spec.signature_name = requests.signature_name(document)
-        examples = requests.example_inputs(document)
+        examples = example_inputs(document)
         response = await self._inference.regress(spec, examples, self._settings.timeout_seconds)
         return answers.regress_body(response.result)
 
