@@ -300,7 +300,7 @@ def _make_sandbox(options: ClusterOptions, run: runs.Run) -> Sandbox:
     host_resolver = Path("/etc/resolv.conf").resolve()
     setup = SandboxSetup(
         binds=[(resolver, host_resolver)] if host_resolver.exists() else [],
-        sysctls={"net/ipv4/ip_forward": "1"},
+        sysctls=network.SYSCTLS,
     )
     log = run.directory / "sandbox.log"
     if options.detached:

@@ -28,6 +28,15 @@ HUB_ADDRESS = "10.89.0.1"
 # 198.18.0.0/15 is set aside for tests of network gear (RFC 2544), so it is rarely routed anywhere.
 _HOST_LINKS = ipaddress.IPv4Network("198.18.0.0/15")
 _BRIDGE = "hub"
+_BRIDGE_HARDWARE_ADDRESS = "02:00:0a:59:00:01"
+
+
+SYSCTLS = {
+    "net/ipv4/ip_forward": "1",
+    # A connection whose ends were both killed would keep its network alive for minutes, saying goodbye in vain.
+    "net/ipv4/tcp_orphan_retries": "1",
+}
+"""Kernel settings of the networks of a cluster, control plane and nodes alike."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +63,9 @@ def build_hub(control_plane: Sandbox) -> HostLink:
     _ip(
         control_plane,
         "link set lo up",
-        f"link add {_BRIDGE} type bridge",
+        # Left to itself, a bridge takes the lowest address of its ports: when that node went, all others would
+        # lose the control plane until they ask for its address again.
+        f"link add {_BRIDGE} address {_BRIDGE_HARDWARE_ADDRESS} type bridge",
         f"addr add {HUB_ADDRESS}/24 dev {_BRIDGE}",
         f"link set {_BRIDGE} up",
     )

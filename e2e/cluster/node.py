@@ -224,7 +224,7 @@ def _make_sandbox(control_plane: ControlPlane, directory: Path) -> Sandbox:
         binds=[*_keep_visible(var), (var, Path("/var")), *_pretended_sysctls(directory)],
         tmpfs=[Path("/run")],
         shared=[Path("/var"), Path("/run")],
-        sysctls={"net/ipv4/ip_forward": "1"},
+        sysctls=network.SYSCTLS,
         private_proc=True,
     )
     return Sandbox.create(setup, log=directory / "sandbox.log", inside=control_plane.sandbox)
