@@ -11,6 +11,7 @@ import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
+from e2e.modelserver.background import Background
 from e2e.modelserver.inference import SIGNATURE_DEF_FIELD, Inference
 from e2e.modelserver.status_report import model_status
 from e2e.modelserver.statuses import OK, Code, Status, StatusError, grpc_message
@@ -70,6 +71,7 @@ class GrpcFront:
         self._faults = faults
         self._metrics = metrics
         self._threads = GrpcThreads(max_threads)
+        self._background = Background()
         self._tensor_content = tensor_content
 
     def handlers(self, *, with_health: bool) -> tuple[grpc.GenericRpcHandler, ...]:
@@ -105,10 +107,9 @@ class GrpcFront:
     ) -> grpc.RpcMethodHandler[Any, Any]:
         async def answer(request: Request, context: Context) -> Message:
             # A synchronous server does not notice that its client gave up: the work goes on.
-            work = asyncio.ensure_future(self._answer(method, request, context.time_remaining(), needs_thread))
-            work.add_done_callback(lambda done: done.cancelled() or done.exception())
+            work = self._answer(method, request, context.time_remaining(), needs_thread)
             try:
-                return await asyncio.shield(work)
+                return await self._background.finish(work)
             except StatusError as error:
                 code = next(c for c in grpc.StatusCode if c.value[0] == error.status.code)
                 await context.abort(code, grpc_message(error.status.message))

@@ -14,6 +14,7 @@ from aiohttp import web
 
 from e2e.modelserver import json_answers as answers
 from e2e.modelserver import json_requests as requests
+from e2e.modelserver.background import Background
 from e2e.modelserver.inference import Inference
 from e2e.modelserver.json_examples import example_inputs
 from e2e.modelserver.status_report import model_status
@@ -87,6 +88,7 @@ class RestFront:
         self._settings = settings
         # One of the threads runs the event loop for good: a single thread never gets to a request.
         self._threads = asyncio.Semaphore(max(0, settings.num_threads - 1))
+        self._background = Background()
         self._metrics_path = settings.monitoring.prometheus_config.path or DEFAULT_METRICS_PATH
 
     async def start(self, port: int) -> web.ServerRunner:
@@ -102,9 +104,9 @@ class RestFront:
         is_metrics = self._settings.monitoring.prometheus_config.enable and path == self._metrics_path
         if not is_metrics and not API_PATH.fullmatch(path):
             return web.Response(status=404, text=NOT_FOUND_PAGE, content_type="text/html")
-        body = await request.read()
+        body = await read_body(request)
         # Like a thread, the rest goes on when the client has left.
-        return await asyncio.shield(asyncio.ensure_future(self._on_thread(request, path, body, is_metrics)))
+        return await self._background.finish(self._on_thread(request, path, body, is_metrics))
 
     async def _on_thread(
         self, request: web.BaseRequest, path: str, body: bytes, is_metrics: bool
@@ -187,6 +189,13 @@ class RestFront:
         examples = example_inputs(document)
         response = await self._inference.regress(spec, examples, self._settings.timeout_seconds)
         return answers.regress_body(response.result)
+
+
+async def read_body(request: web.BaseRequest) -> bytes:
+    """Return the body, of any size, of a request whose client may wait to be told that it is wanted."""
+    if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    return await request.content.read()
 
 
 def _check_origin(origin: str) -> None:

@@ -139,6 +139,16 @@ async def test_bad_bodies_are_invalid_arguments(server: RunningServer, body: str
     assert error in answer.json()["error"]
 
 
+async def test_bodies_may_be_large_and_announced(server: RunningServer) -> None:
+    rows = 400_000
+    for headers in ({}, {"Expect": "100-continue"}):
+        answer = await server.http.post(
+            "/v1/models/m:predict", content=f'{{"instances": [{"1.5," * rows}1.5]}}', headers=headers
+        )
+        assert answer.status_code == 200
+        assert len(answer.json()["predictions"]) == rows + 1
+
+
 async def test_broken_json_names_the_place(server: RunningServer) -> None:
     answer = await server.http.post("/v1/models/m:predict", content='{"instances": [1,}')
     assert answer.status_code == 400

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
+from typing import Any
 
 import grpc
 import httpx
@@ -186,6 +188,17 @@ async def test_health_knows_the_server_and_its_two_services_by_unqualified_name(
             assert answer.status == pb.HealthCheckResponse.SERVING
         request = pb.HealthCheckRequest(service="tensorflow.serving.ModelService")
         assert (await server.failure(f"{HEALTH}Check", request)).code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_health_can_be_watched_and_never_changes(model: Path) -> None:
+    flags = [f"--model_base_path={model}", "--model_name=m", "--enable_grpc_healthcheck_service"]
+    async with running(*flags) as server:
+        watch: Any = server.channel.unary_stream(f"{HEALTH}Watch")
+        for name, status in (("PredictionService", "SERVING"), ("no such", "SERVICE_UNKNOWN")):
+            stream = watch(pb.HealthCheckRequest(service=name).SerializeToString())
+            answer = pb.HealthCheckResponse.FromString(await asyncio.wait_for(stream.read(), 20))
+            assert answer.status == pb.HealthCheckResponse.ServingStatus.Value(status)
+            stream.cancel()
 
 
 async def test_health_says_nothing_about_a_model(model: Path) -> None:
