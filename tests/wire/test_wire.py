@@ -54,9 +54,7 @@ DOCUMENTED_TEXTS: list[tuple[type[Message], str]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("message_type", "text"), DOCUMENTED_TEXTS, ids=lambda value: getattr(value, "__name__", "")
-)
+@pytest.mark.parametrize(("message_type", "text"), DOCUMENTED_TEXTS, ids=lambda value: getattr(value, "__name__", ""))
 def test_documented_text_survives_a_round_trip(message_type: type[Message], text: str) -> None:
     message = from_text(text, message_type)
 
