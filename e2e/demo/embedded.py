@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 
 from e2e.cluster import Cluster, ClusterOptions, NotRunning, binaries, images
@@ -25,7 +26,7 @@ class EmbeddedCluster:
         """Nothing is started yet."""
         self._cluster: Cluster | None = None
 
-    @property
+    @cached_property
     def operator_image(self) -> str:
         """Tagged by what it is made from, so that nodes pull it again after a change of the code."""
         key = images.ImageBuild(PROJECT, DOCKERFILE).key()
