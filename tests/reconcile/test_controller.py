@@ -95,6 +95,7 @@ async def test_from_create_to_ready_takes_one_write_a_child_and_two_of_status() 
     assert condition(world, "Ready")["message"] == "1 of 1 replicas serve digits@1"
     assert condition(world, "Progressing")["reason"] == "UpToDate"
     assert condition(world, "Degraded")["status"] == "False"
+    assert [event[:2] for event in world.events] == [("Normal", "Created"), ("Normal", "Serving")]
     assert not has_condition(world, "Reconciling")
 
 

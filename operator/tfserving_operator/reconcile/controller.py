@@ -8,8 +8,10 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Literal
 
-from tfserving_operator.api.conditions import ConditionType, Reason
+from tfserving_operator import telemetry
+from tfserving_operator.api.conditions import Reason
 from tfserving_operator.api.refs import ModelKey, ObjectRef
 from tfserving_operator.api.servedmodel import API_VERSION, KIND, ServedModel, ServedModelStatus
 from tfserving_operator.clients.errors import ClientError, NotFound, Rejected
@@ -46,6 +48,14 @@ class _WrittenStatus:
     status: ServedModelStatus
     resource_version: int
     at: datetime
+
+
+@dataclass(frozen=True)
+class _Applied:
+    """A child that was written, and whether it had been there."""
+
+    verb: Literal["Created", "Updated"]
+    ref: ObjectRef
 
 
 @dataclass(frozen=True)
@@ -119,17 +129,19 @@ class Controller:
         after = replace(observed, children=self._cache.children(key), loaded_configs=dict(memory.loaded))
         status = compute_status(after, plan, refusals)
         wait_seconds = await self._write_status(raw, parsed.status, status, memory)
-        look_again_seconds = self._look_again_seconds(status, plan)
-        return look_again_seconds if wait_seconds is None else min(wait_seconds, look_again_seconds)
+        look_again_seconds = self._look_again_seconds(observed, plan, refusals)
+        return min((s for s in (wait_seconds, look_again_seconds) if s is not None), default=None)
 
     def _now(self) -> datetime:
         return self._clock().replace(microsecond=0)
 
-    def _look_again_seconds(self, status: ServedModelStatus, plan: Plan) -> float:
-        progressing = any(
-            c.type == ConditionType.PROGRESSING and c.reason == Reason.RELOADING_CONFIG for c in status.conditions
-        )
-        return _SOON_SECONDS if progressing or plan.reloads else self._settings.model_status_interval_seconds
+    def _look_again_seconds(self, observed: Observed, plan: Plan, refusals: Sequence[Refusal]) -> float | None:
+        """Return when to look without being told: only servers and refusals change without an event."""
+        if plan.reloads:
+            return _SOON_SECONDS
+        if refusals or any(pod.is_ready for pod in observed.pods):
+            return self._settings.model_status_interval_seconds
+        return None
 
     # Observe
 
@@ -192,12 +204,15 @@ class Controller:
         refusals = list(plan.refusals)
         pods_wait = [m for m in plan.applies if m["kind"] == "Deployment"]
         others = [m for m in plan.applies if m["kind"] != "Deployment"]
+        applied: list[_Applied] = []
         for group in (others, pods_wait):
-            outcomes = await asyncio.gather(*(self._apply(raw, manifest, observed) for manifest in group))
-            refusals += [outcome for outcome in outcomes if outcome is not None]
+            outcomes = await asyncio.gather(*(self._apply(manifest, observed) for manifest in group))
+            refusals += [outcome for outcome in outcomes if isinstance(outcome, Refusal)]
+            applied += [outcome for outcome in outcomes if isinstance(outcome, _Applied)]
             if any(refusal.ref.kind == "ConfigMap" for refusal in refusals):
                 # Pods refer to the ConfigMaps, so a Deployment without them would only make broken pods.
                 break
+        await self._tell_applied(raw, applied)
         for manifest in plan.replaces:
             refusal = await self._take_out_additions(raw, manifest)
             refusals += [refusal] if refusal else []
@@ -206,29 +221,39 @@ class Controller:
         await asyncio.gather(*(self._reload(reload, memory) for reload in plan.reloads))
         return refusals
 
-    async def _apply(self, raw: RawObject, manifest: Manifest, observed: Observed) -> Refusal | None:
+    async def _apply(self, manifest: Manifest, observed: Observed) -> Refusal | _Applied | None:
         ref = ObjectRef.of(manifest)
         live = observed.children.get(ref)
         try:
             if live is None:
                 # A name may be taken by an object without our labels, which the cache does not hold; applying would
                 # merge into it. One read, at creation only.
-                taken = await self._kube.get(ref)
-                if taken is not None and not is_owned(taken, observed.model.metadata):
-                    return conflict(ref, taken)
-                live = taken
+                live = await self._kube.get(ref)
+                if live is not None and not is_owned(live, observed.model.metadata):
+                    return conflict(ref, live)
             applied = await self._kube.apply(manifest)
         except Rejected as error:
             reason = Reason.QUOTA_EXCEEDED if "exceeded quota" in str(error) else Reason.CHILD_REJECTED
             return Refusal(ref, reason, f"{ref.kind} {ref.name} was refused: {error}")
         self._cache.observe_write(applied)
-        if live is None or live["metadata"].get("resourceVersion") != applied["metadata"].get("resourceVersion"):
-            verb = "Created" if live is None else "Updated"
-            log.info("applied", extra={"model": raw["metadata"]["name"], "child": str(ref), "verb": verb})
-            await self._events.publish(
-                regarding=raw, event_type="Normal", reason=verb, action="Apply", message=f"{verb} {ref.kind} {ref.name}"
-            )
-        return None
+        if live is None:
+            return _Applied("Created", ref)
+        is_changed = live["metadata"].get("resourceVersion") != applied["metadata"].get("resourceVersion")
+        return _Applied("Updated", ref) if is_changed else None
+
+    async def _tell_applied(self, raw: RawObject, applied: Sequence[_Applied]) -> None:
+        """One event for all that was created, one for all that was updated."""
+        for verb in ("Created", "Updated"):
+            refs = [outcome.ref for outcome in applied if outcome.verb == verb]
+            if refs:
+                await self._tell(raw, verb, "Apply", f"{verb} {', '.join(f'{ref.kind} {ref.name}' for ref in refs)}")
+
+    async def _tell(self, raw: RawObject, reason: str, action: str, message: str) -> None:
+        log.info(
+            message, extra={"model": f"{raw['metadata']['namespace']}/{raw['metadata']['name']}", "reason": reason}
+        )
+        telemetry.DECISIONS.labels(action, reason).inc()
+        await self._events.publish(regarding=raw, event_type="Normal", reason=reason, action=action, message=message)
 
     async def _take_out_additions(self, raw: RawObject, manifest: Manifest) -> Refusal | None:
         """Raises ``Conflict`` when the child changed meanwhile: the queue then looks again."""
@@ -238,26 +263,14 @@ class Controller:
         except Rejected as error:
             return Refusal(ref, Reason.CHILD_REJECTED, f"{ref.kind} {ref.name} could not be repaired: {error}")
         self._cache.observe_write(replaced)
-        log.info("repaired", extra={"model": raw["metadata"]["name"], "child": str(ref)})
-        await self._events.publish(
-            regarding=raw,
-            event_type="Normal",
-            reason="Repaired",
-            action="Replace",
-            message=f"Took out of {ref.kind} {ref.name} what somebody else had added: use the ServedModel's spec",
-        )
+        text = f"Took out of {ref.kind} {ref.name} what somebody else had added: use the ServedModel's spec"
+        await self._tell(raw, "Repaired", "Replace", text)
         return None
 
     async def _delete(self, raw: RawObject, ref: ObjectRef, observed: Observed) -> None:
         await self._kube.delete(ref, uid=observed.children[ref]["metadata"]["uid"])
-        log.info("deleted", extra={"model": raw["metadata"]["name"], "child": str(ref)})
-        await self._events.publish(
-            regarding=raw,
-            event_type="Normal",
-            reason="Deleted",
-            action="Delete",
-            message=f"Deleted {ref.kind} {ref.name}, which the spec no longer asks for",
-        )
+        text = f"Deleted {ref.kind} {ref.name}, which the spec no longer asks for"
+        await self._tell(raw, "Deleted", "Delete", text)
 
     async def _reload(self, reload: Reload, memory: _Memory) -> None:
         config = from_text(reload.config_text, ModelServerConfig)
@@ -290,6 +303,7 @@ class Controller:
         applied = await self._kube.apply_status(manifest)
         memory.written = _WrittenStatus(new, int(applied["metadata"]["resourceVersion"]), self._clock())
         for change in transitions(old, new):
+            telemetry.DECISIONS.labels("Reconcile", change.reason).inc()
             await self._events.publish(
                 regarding=raw,
                 event_type=change.event_type,

@@ -19,29 +19,27 @@ SSL_CONFIG_FILE = f"{TLS_DIRECTORY}/ssl.config"
 
 _MIN_REST_THREADS = 4
 """Fewer can freeze the REST server (tensorflow/serving issue 1576)."""
+_MIN_DERIVED_REST_THREADS = 16
+"""Probes and scrapes wait in the same queue as predictions, so a small machine needs more than four a CPU."""
+_MIN_DERIVED_GRPC_THREADS = 64
+"""Beyond its threads gRPC does not queue but refuses ("Server Threadpool Exhausted", tensorflow/serving issue 1795);
+a waiting thread costs next to nothing."""
 _MAX_DERIVED_REQUEST_THREADS = 512
 _LOAD_RETRIES = 2
 _LOAD_RETRY_INTERVAL_MICROS = 5_000_000
 """The server's own 5 retries a minute apart keep a corrupt model silent for five minutes."""
 
 
-def _request_threads(server: EffectiveServer) -> int | None:
-    """Threads that keep the CPUs busy and let batches fill: a waiting request blocks its thread.
+def _thread_flags(server: EffectiveServer) -> dict[str, int | None]:
+    """Request threads keep the CPUs busy and let batches fill: a waiting request blocks its thread.
 
     Twice the batch size is the client concurrency that TensorFlow Serving's performance guide asks for.
     """
     for_batches = 2 * (server.batching.max_batch_size or 0) if server.batching else 0
-    if server.cpus is None and for_batches == 0:
-        return None
-    return max(_MIN_REST_THREADS, 4 * (server.cpus or 1), min(for_batches, _MAX_DERIVED_REQUEST_THREADS))
-
-
-def _thread_flags(server: EffectiveServer) -> dict[str, int | None]:
-    derived = _request_threads(server)
-    rest = server.threads.rest or derived
+    derived = max(4 * (server.cpus or 1), min(for_batches, _MAX_DERIVED_REQUEST_THREADS))
     return {
-        "rest_api_num_threads": max(_MIN_REST_THREADS, rest) if rest else None,
-        "grpc_max_threads": server.threads.grpc or derived,
+        "rest_api_num_threads": max(_MIN_REST_THREADS, server.threads.rest or max(derived, _MIN_DERIVED_REST_THREADS)),
+        "grpc_max_threads": server.threads.grpc or max(derived, _MIN_DERIVED_GRPC_THREADS),
         "tensorflow_intra_op_parallelism": server.threads.intra_op or server.cpus,
         "tensorflow_inter_op_parallelism": server.threads.inter_op or server.cpus,
     }
