@@ -54,9 +54,8 @@ def up(options: argparse.Namespace) -> int:
 
 def down(options: argparse.Namespace) -> int:
     """Stop a cluster and remove every trace of it."""
-    names = [record.name for record in runs.running()] if options.all else [options.name]
-    for name in names:
-        Cluster.attach(name).stop()
+    for name in runs.running() if options.all else [options.name]:
+        Cluster.remove(name)
         _console.print(f"{name} is gone")
     runs.reap_dead_runs()
     return 0
@@ -64,11 +63,12 @@ def down(options: argparse.Namespace) -> int:
 
 def status(options: argparse.Namespace) -> int:
     """List the clusters that are up."""
-    table = Table("NAME", "APISERVER", "NODES", "PROGRAMS", box=None)
-    for record in runs.running():
-        cluster = Cluster.attach(record.name)
-        programs = " ".join(cluster.programs())
-        table.add_row(cluster.name, cluster.server, " ".join(cluster.nodes()), programs)
+    table = Table("NAME", "APISERVER", "NODES", "HEALTH", box=None)
+    for name in runs.running():
+        cluster = Cluster.attach(name)
+        dead = cluster.dead_programs()
+        health = f"dead: {', '.join(dead)}" if dead else "all programs run"
+        table.add_row(cluster.name, cluster.server, " ".join(cluster.nodes()), health)
     Console().print(table if table.rows else "no cluster is up")
     return 0
 

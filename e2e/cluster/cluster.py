@@ -16,6 +16,8 @@ from e2e.cluster import binaries, images, network, oci, prerequisites, runs
 from e2e.cluster.audit import AuditEvent, read_audit_log
 from e2e.cluster.commands import run
 from e2e.cluster.control_plane import ControlPlane
+from e2e.cluster.errors import NotRunning
+from e2e.cluster.machine_view import NodeSize
 from e2e.cluster.netns import network_namespace
 from e2e.cluster.nodes import Nodes
 from e2e.cluster.options import ClusterOptions
@@ -46,7 +48,7 @@ class Cluster:
         try:
             return cls._start(options, claimed, built, progress)
         except BaseException:
-            _kill_started(claimed)
+            _kill(options.name)
             claimed.give_up()
             raise
 
@@ -58,10 +60,18 @@ class Cluster:
             directory=directory,
             sandbox=Sandbox(record.init_pid),
             link=record.link,
-            binaries=_programs_of(record),
+            binaries=binaries.Binaries(record.programs),
             unreachable_toleration_seconds=record.unreachable_toleration_seconds,
         )
         return cls(None, control_plane, record)
+
+    @classmethod
+    def remove(cls, name: str) -> None:
+        """Stop the cluster ``name``, whichever version of this code started it; raise NotRunning if none is up."""
+        if name not in runs.running():
+            raise NotRunning(f"no cluster named {name} is up")
+        _kill(name)
+        runs.remove_dead(name)
 
     @property
     def name(self) -> str:
@@ -222,6 +232,16 @@ class Cluster:
         """Push an image that holds the files below ``directory`` and nothing else, as for an image volume."""
         Registry(self._control_plane).push_files(oci.files_below(directory), tag)
 
+    def dead_programs(self) -> list[str]:
+        """Return the parts of the cluster that were started and do not run any more, as "node/program" on nodes."""
+        control_plane = [(name, self._control_plane.programs.get(name)) for name in self.programs()]
+        on_nodes = [
+            (f"{node.name}/{name}", node.programs.get(name))
+            for node in self._nodes.all()
+            for name in node.programs.names()
+        ]
+        return [name for name, program in (*control_plane, *on_nodes) if not program.is_alive()]
+
     def stop_apiserver(self) -> None:
         """Stop the apiserver, as in an upgrade or a crash of the control plane."""
         self._control_plane.stop_apiserver()
@@ -256,7 +276,7 @@ class Cluster:
     def _start(cls, options: ClusterOptions, run: runs.Run, built: binaries.Binaries, progress: Progress) -> Self:
         progress("making the cluster's network")
         sandbox = _make_sandbox(options, run)
-        (run.directory / "init.pid").write_text(str(sandbox.init_pid))
+        run.remember_init(sandbox.init_pid)
         control_plane = ControlPlane(
             directory=run.directory,
             sandbox=sandbox,
@@ -266,8 +286,9 @@ class Cluster:
         )
         control_plane.start(crds=options.crds, progress=progress)
         if options.nodes:
+            size = _node_size(options)
             names = [f"node-{number}" for number in range(1, options.nodes + 1)]
-            Nodes(control_plane, run.cgroup).add(names, gpus=options.gpus_per_node, progress=progress)
+            Nodes(control_plane, run.cgroup, size).add(names, gpus=options.gpus_per_node, progress=progress)
         if options.prometheus:
             progress("starting Prometheus")
             Prometheus(control_plane).start(progress=progress)
@@ -277,6 +298,7 @@ class Cluster:
             cgroup=run.cgroup,
             link=control_plane.link,
             programs=dict(built.directories),
+            node_size=_node_size(options),
             unreachable_toleration_seconds=options.unreachable_toleration_seconds,
         )
         cluster = cls(run, control_plane, record)
@@ -285,7 +307,7 @@ class Cluster:
 
     @property
     def _nodes(self) -> Nodes:
-        return Nodes(self._control_plane, self._record.cgroup)
+        return Nodes(self._control_plane, self._record.cgroup, self._record.node_size)
 
     def program(self, part: str, program: str) -> Path:
         """Return the path of a program that the cluster uses, such as kubectl of the part kubernetes."""
@@ -313,19 +335,18 @@ def _make_sandbox(options: ClusterOptions, run: runs.Run) -> Sandbox:
         _owner_pipes.append(writer)
 
 
+def _node_size(options: ClusterOptions) -> NodeSize:
+    return NodeSize(cpus=options.cpus_per_node, memory_bytes=options.memory_per_node_bytes)
+
+
 def _parts_for(options: ClusterOptions) -> Sequence[str]:
     return [*binaries.CONTROL_PLANE_PARTS, *(binaries.NODE_PARTS if options.nodes else ())]
 
 
-def _programs_of(record: RunRecord) -> binaries.Binaries:
-    parts = [*binaries.CONTROL_PLANE_PARTS, *binaries.NODE_PARTS]
-    return binaries.Binaries(record.programs) if record.programs else binaries.build(parts)
-
-
-def _kill_started(run: runs.Run) -> None:
-    init_pid = run.directory / "init.pid"
-    if init_pid.exists():
-        Sandbox(int(init_pid.read_text())).kill()
+def _kill(name: str) -> None:
+    pid = runs.init_pid(name)
+    if pid is not None:
+        Sandbox(pid).kill()
 
 
 # Kept open for as long as this process lives: the kernel closes them when it ends, however it ends.

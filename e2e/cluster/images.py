@@ -11,7 +11,9 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +28,7 @@ BASE_IMAGE = "localhost:5000/base/python:bookworm"
 _SUITE = "bookworm"
 _BASE_PACKAGES = ("python3", "python3-venv", "python-is-python3", "ca-certificates")
 _LEFT_OUT_OF_BASE = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*", "/var/cache/*")
+_UNUSED_SECONDS = 14 * 24 * 3600
 _KEY_LABEL = "embedded-cluster.key"
 
 
@@ -56,9 +59,12 @@ def build(wanted: ImageBuild, *, progress: Progress = log_progress) -> Path:
     layout = images_root() / "layouts" / wanted.key()
     if not layout.exists():
         prerequisites.ensure_image_builder(progress)
-        with exclusive(images_root() / "build.lock"):
+        with exclusive(images_root() / "locks" / layout.name):
             if not layout.exists():
+                _ensure_base(progress)
                 _build(wanted, layout, progress)
+                _drop_unused()
+    os.utime(layout)  # it is in use
     return layout
 
 
@@ -77,7 +83,6 @@ def layer_store() -> Path:
 
 
 def _build(wanted: ImageBuild, layout: Path, progress: Progress) -> None:
-    _ensure_base(progress)
     tag = f"localhost/build:{layout.name}"
     layout.parent.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=layout.parent, prefix=".new-") as scratch:
@@ -92,10 +97,27 @@ def _build(wanted: ImageBuild, layout: Path, progress: Progress) -> None:
         Path(scratch, "layout").rename(layout)
 
 
+def _drop_unused() -> None:
+    """Remove images that nobody used for two weeks, and layers that were theirs alone."""
+    oldest = time.time() - _UNUSED_SECONDS
+    for layout in (images_root() / "layouts").iterdir():
+        if layout.stat().st_mtime < oldest:
+            shutil.rmtree(layout, ignore_errors=True)
+    for blob in (layer_store() / "sha256").glob("*"):
+        with contextlib.suppress(FileNotFoundError):  # another process drops it too
+            status = blob.stat()
+            if status.st_nlink == 1 and status.st_ctime < oldest:
+                blob.unlink()
+
+
 def _ensure_base(progress: Progress) -> None:
-    if buildah.has_label(BASE_IMAGE, _KEY_LABEL, _base_key()):
-        return
-    progress("making the Debian base image")
+    with exclusive(images_root() / "locks" / "base"):
+        if not buildah.has_label(BASE_IMAGE, _KEY_LABEL, _base_key()):
+            progress("making the Debian base image")
+            _make_base()
+
+
+def _make_base() -> None:
     with tempfile.TemporaryDirectory(dir=images_root(), prefix=".base-") as scratch:
         tarball = Path(scratch, "base.tar")
         left_out = [f"--dpkgopt=path-exclude={pattern}" for pattern in _LEFT_OUT_OF_BASE]

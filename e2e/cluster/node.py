@@ -7,35 +7,25 @@ of nodes run side by side; the kubelet's device plugins leave no choice, since i
 from __future__ import annotations
 
 import json
-import os
 import sys
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
 import yaml
 
-from e2e.cluster import cgroups, network
+from e2e.cluster import cgroups, machine_view, network
 from e2e.cluster.containerd import start_containerd
 from e2e.cluster.control_plane import ControlPlane
 from e2e.cluster.gpu.inventory import RESOURCE, Inventory
 from e2e.cluster.kube_proxy import start_kube_proxy
+from e2e.cluster.machine_view import NodeSize
 from e2e.cluster.paths import cache_root
 from e2e.cluster.programs import Program, Programs, wait_until
 from e2e.cluster.sandbox import Sandbox, SandboxSetup
 
 _PROJECT = Path(__file__).parents[2]
 _LEASE_SECONDS = 4
-# The kubelet would set these on the host's kernel; it leaves alone what already reads as it wants.
-_KERNEL_AS_KUBELET_WANTS_IT: Mapping[str, str] = {
-    "vm/overcommit_memory": "1",
-    "vm/panic_on_oom": "0",
-    "kernel/panic": "10",
-    "kernel/panic_on_oops": "1",
-    "kernel/keys/root_maxkeys": "1000000",
-    "kernel/keys/root_maxbytes": "25000000",
-}
 
 
 @dataclass(frozen=True)
@@ -61,10 +51,10 @@ class Node:
     record: NodeRecord
 
     @classmethod
-    def create(cls, control_plane: ControlPlane, *, name: str, index: int, cgroup: str) -> Node:
+    def create(cls, control_plane: ControlPlane, *, name: str, index: int, cgroup: str, size: NodeSize) -> Node:
         """Make the node's sandbox and plug it in; nothing runs in it yet."""
         directory = _directory(control_plane, name)
-        sandbox = _make_sandbox(control_plane, directory)
+        sandbox = _make_sandbox(control_plane, directory, size)
         network.connect_node(control_plane.sandbox, sandbox, index=index)
         record = NodeRecord(name=name, index=index, cgroup=cgroup, init_pid=sandbox.init_pid)
         (directory / "node.json").write_text(json.dumps(asdict(record)))
@@ -214,14 +204,14 @@ def _directory(control_plane: ControlPlane, name: str) -> Path:
     return control_plane.directory / "nodes" / name
 
 
-def _make_sandbox(control_plane: ControlPlane, directory: Path) -> Sandbox:
+def _make_sandbox(control_plane: ControlPlane, directory: Path, size: NodeSize) -> Sandbox:
     var = directory / "var"
     for part in ("lib/kubelet", "log", "tmp"):
         (var / part).mkdir(parents=True, exist_ok=True)
     if not (var / "run").is_symlink():
         (var / "run").symlink_to("/run")
     setup = SandboxSetup(
-        binds=[*_keep_visible(var), (var, Path("/var")), *_pretended_sysctls(directory)],
+        binds=[*_keep_visible(var), (var, Path("/var")), *machine_view.bind_mounts(directory, size)],
         tmpfs=[Path("/run")],
         shared=[Path("/var"), Path("/run")],
         sysctls=network.SYSCTLS,
@@ -239,14 +229,3 @@ def _keep_visible(var: Path) -> list[tuple[Path, Path]]:
             target.mkdir(parents=True, exist_ok=True)
             binds.append((needed, target))
     return sorted(binds)
-
-
-def _pretended_sysctls(directory: Path) -> list[tuple[Path, Path]]:
-    binds = []
-    for name, value in _KERNEL_AS_KUBELET_WANTS_IT.items():
-        pretended = directory / "sysctl" / name.replace("/", ".")
-        pretended.parent.mkdir(exist_ok=True)
-        pretended.write_text(value)
-        if os.path.exists(f"/proc/sys/{name}"):
-            binds.append((pretended, Path("/proc/sys", name)))
-    return binds

@@ -9,6 +9,7 @@ from e2e.cluster import dns
 from e2e.cluster.control_plane import ControlPlane
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.kube_proxy import start_kube_proxy
+from e2e.cluster.machine_view import NodeSize
 from e2e.cluster.network import cut, heal
 from e2e.cluster.node import Node
 from e2e.cluster.progress import Progress
@@ -21,6 +22,7 @@ class Nodes:
 
     control_plane: ControlPlane
     cgroup: str
+    size: NodeSize
 
     def add(self, names: Sequence[str], *, gpus: int, progress: Progress) -> None:
         """Start nodes and wait until they are Ready; with the first ones come the registry and DNS."""
@@ -72,7 +74,7 @@ class Nodes:
         heal(self.control_plane.sandbox, index=self.get(name).record.index)
 
     def _create(self, name: str, index: int) -> Node:
-        return Node.create(self.control_plane, name=name, index=index, cgroup=f"{self.cgroup}/{name}")
+        return Node.create(self.control_plane, name=name, index=index, cgroup=f"{self.cgroup}/{name}", size=self.size)
 
     def _start_services(self, progress: Progress) -> None:
         progress("starting the registry and DNS")

@@ -17,6 +17,10 @@ class ClusterOptions(BaseModel):
     """Names the cluster for other processes; unique among those that run on the machine."""
     nodes: int = Field(default=0, ge=0, le=100)
     gpus_per_node: int = Field(default=0, ge=0)
+    cpus_per_node: int = Field(default=16, ge=1, le=256)
+    """What a node claims to have, so that pods with honest requests fit; they share what the machine has."""
+    memory_per_node_bytes: int | None = Field(default=None, ge=2**28)
+    """What a node claims to have; None is what the machine has."""
     prometheus: bool = False
     crds: tuple[Path, ...] = ()
     """Files or directories with custom resource definitions, installed before the controllers start."""

