@@ -122,11 +122,15 @@ def test_managed_fields_are_not_kept(store: ChildStore) -> None:
 def test_pods_keep_their_status_and_little_of_their_spec() -> None:
     store = ChildStore(PODS)
     container = {"name": "server", "image": "i", "resources": {}, "env": [{"name": "A"}], "volumeMounts": []}
-    store.put(child(5, spec={"nodeName": "n", "containers": [container], "volumes": [{}]}, status={"phase": "Running"}))
+    volumes = [{"name": "tmp", "emptyDir": {}}, {"name": "tls", "secret": {"secretName": "certificates"}}]
+    store.put(
+        child(5, spec={"nodeName": "n", "containers": [container], "volumes": volumes}, status={"phase": "Running"})
+    )
 
     [(_, pod)] = store.of(KEY)
     assert pod["spec"] == {
         "nodeName": "n",
         "containers": [{"name": "server", "image": "i", "resources": {}}],
+        "volumes": [{"secret": {"secretName": "certificates"}}],
     }
     assert pod["status"] == {"phase": "Running"}

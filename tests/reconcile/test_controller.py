@@ -366,15 +366,26 @@ async def test_with_no_replica_left_ready_says_the_reason_itself() -> None:
     assert condition(world, "Ready")["reason"] == "ImagePullFailed"
 
 
-async def test_a_quota_is_named() -> None:
+@pytest.mark.parametrize(
+    ("message", "reason", "words"),
+    [
+        ('pods "x" is forbidden: exceeded quota: compute', "QuotaExceeded", "exceeded quota: compute"),
+        (
+            'pods "x-" is forbidden: error looking up service account ns/robot: serviceaccount "robot" not found',
+            "MissingReference",
+            'serviceaccount "robot" not found',
+        ),
+        ('pods "x" is forbidden: violates PodSecurity', "PodRejected", "violates PodSecurity"),
+    ],
+)
+async def test_why_no_pod_can_be_made_is_named(message: str, reason: str, words: str) -> None:
     world, controller, _ = await serving()
-    message = 'pods "x" is forbidden: exceeded quota: compute'
     failure = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message}
     world.objects[DEPLOYMENT]["status"] = {"replicas": 0, "conditions": [failure]}
     world.cached_pods = []
     await controller.reconcile(KEY)
-    assert condition(world, "Ready")["reason"] == "QuotaExceeded"
-    assert "exceeded quota: compute" in condition(world, "Ready")["message"]
+    assert condition(world, "Ready")["reason"] == reason
+    assert words in condition(world, "Ready")["message"]
 
 
 async def test_an_unreadable_spec_leaves_the_children_and_says_which_field() -> None:

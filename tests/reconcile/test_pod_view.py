@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from tests.reconcile.world import READY, SCHEDULED
+from tests.reconcile.world import NOW, READY, SCHEDULED
 from tfserving_operator.api.conditions import Reason
 from tfserving_operator.reconcile.pod_view import PodPhase, view_pod
 
@@ -45,7 +46,7 @@ MISSING = '{"reason": "ModelPathNotFound", "message": "s3://b/m does not exist",
     ],
 )
 def test_phase_says_how_far_a_pod_has_come(raw: dict[str, Any], phase: PodPhase) -> None:
-    assert view_pod(raw).phase is phase
+    assert view_pod(raw, NOW).phase is phase
 
 
 @pytest.mark.parametrize(
@@ -55,6 +56,20 @@ def test_phase_says_how_far_a_pod_has_come(raw: dict[str, Any], phase: PodPhase)
             {"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3"}]},
             Reason.UNSCHEDULABLE,
             "no node fits: 0/3",
+        ),
+        (
+            {
+                "conditions": [
+                    {
+                        "type": "PodScheduled",
+                        "status": "False",
+                        "reason": "Unschedulable",
+                        "message": '0/1 nodes are available: persistentvolumeclaim "models" not found. not found',
+                    }
+                ]
+            },
+            Reason.MISSING_REFERENCE,
+            "claim models does not exist",
         ),
         (fetch(state=ended(1, message=MISSING)), Reason.MODEL_PATH_NOT_FOUND, "model m: s3://b/m does not exist"),
         (
@@ -86,11 +101,22 @@ def test_phase_says_how_far_a_pod_has_come(raw: dict[str, Any], phase: PodPhase)
         ),
         (server(state={"running": {}}, started=False, lastState=ended(137)), Reason.LOAD_TIMEOUT, "loadTimeoutSeconds"),
         (server(state=ended(134, message="abort")), Reason.CRASH_LOOP, "exit code 134: abort"),
+        (
+            {
+                "conditions": [SCHEDULED, NOT_READY],
+                "containerStatuses": [
+                    {"name": "server", "state": {"running": {}}},
+                    {"name": "proxy", "state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": ended(3)},
+                ],
+            },
+            Reason.CRASH_LOOP,
+            "container proxy ended with exit code 3",
+        ),
         ({"phase": "Failed", "reason": "Evicted", "conditions": [SCHEDULED]}, Reason.POD_REJECTED, "Evicted"),
     ],
 )
 def test_a_pod_that_does_not_serve_says_why(status: dict[str, Any], reason: Reason, words: str) -> None:
-    problem = view_pod(pod(status)).problem
+    problem = view_pod(pod(status), NOW).problem
     assert problem is not None
     assert problem.reason is reason
     assert words in problem.message
@@ -98,10 +124,54 @@ def test_a_pod_that_does_not_serve_says_why(status: dict[str, Any], reason: Reas
 
 def test_a_ready_pod_has_no_problem_whatever_it_went_through() -> None:
     status = server(lastState=ended(137, reason="OOMKilled"), restartCount=3) | {"conditions": [SCHEDULED, READY]}
-    assert view_pod(pod(status)).problem is None
+    assert view_pod(pod(status), NOW).problem is None
 
 
 def test_image_pull_message_is_the_same_while_the_kubelet_backs_off() -> None:
     first = pod(server(image="i", state={"waiting": {"reason": "ImagePullBackOff", "message": "Back-off pulling"}}))
-    assert view_pod(first).problem is not None
-    assert "Back-off" not in str(view_pod(first).problem)
+    assert view_pod(first, NOW).problem is not None
+    assert "Back-off" not in str(view_pod(first, NOW).problem)
+
+
+def waiting_for_volumes(seconds: float, *volumes: dict[str, Any]) -> dict[str, Any]:
+    since = (NOW - timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")
+    unmounted = {"type": "PodReadyToStartContainers", "status": "False", "lastTransitionTime": since}
+    annotations = {"tfserving.dev/models-config": "own-config"}
+    raw = pod({"conditions": [SCHEDULED, NOT_READY, unmounted]}, annotations=annotations)
+    return raw | {"spec": {"volumes": list(volumes)}}
+
+
+OWN_VOLUME = {"configMap": {"name": "own-config"}}
+
+
+def test_a_pod_that_waits_long_for_its_volumes_names_what_they_need() -> None:
+    volumes: list[dict[str, Any]] = [
+        OWN_VOLUME,
+        {"secret": {"secretName": "certificates"}},
+        {"persistentVolumeClaim": {"claimName": "models"}},
+        {"configMap": {"name": "extra"}},
+        {"secret": {"secretName": "perhaps", "optional": True}},
+        {"projected": {"sources": [{"secret": {"name": "inner"}}, {"downwardAPI": {}}]}},
+    ]
+    problem = view_pod(waiting_for_volumes(25, *volumes), NOW).problem
+    assert problem is not None
+    assert problem.reason is Reason.MISSING_REFERENCE
+    named = "Secret certificates and claim models and ConfigMap extra and Secret inner exist in this namespace"
+    assert named in problem.message
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        pytest.param(waiting_for_volumes(5, {"secret": {"secretName": "s"}}), id="a short while"),
+        pytest.param(waiting_for_volumes(25, OWN_VOLUME), id="only the operator's own"),
+    ],
+)
+def test_waiting_for_volumes_alone_is_no_problem(raw: dict[str, Any]) -> None:
+    assert view_pod(raw, NOW).problem is None
+
+
+def test_a_sidecar_that_runs_again_is_not_why_a_server_still_loads() -> None:
+    sidecar = {"name": "proxy", "state": {"running": {}}, "lastState": ended(3)}
+    status = {"conditions": [SCHEDULED, NOT_READY], "containerStatuses": [sidecar]}
+    assert view_pod(pod(status), NOW).problem is None

@@ -153,7 +153,7 @@ class Controller:
         return written.status
 
     async def _observe(self, key: ModelKey, model: ServedModel, memory: _Memory) -> Observed:
-        pods = tuple(view_pod(pod) for pod in self._cache.pods(key))
+        pods = tuple(view_pod(pod, self._clock()) for pod in self._cache.pods(key))
         memory.answers = await self._ask_servers(model, pods, memory.answers)
         alive = {pod.incarnation for pod in pods}
         memory.loaded = {incarnation: text for incarnation, text in memory.loaded.items() if incarnation in alive}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -16,7 +18,10 @@ RawObject = Mapping[str, Any]
 
 _IMAGE_PULL_REASONS = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
 _MISSING_REFERENCE_REASONS = frozenset({"CreateContainerConfigError", "CreateContainerError"})
+_MISSING_CLAIM = re.compile(r'persistentvolumeclaim "(?P<name>[^"]+)" not found')
 _SIGKILL_EXIT_CODE = 137
+_VOLUME_PATIENCE = timedelta(seconds=20)
+"""How long volumes may take before their references are doubted: an attached disk or a big claim takes its time."""
 _MAX_QUOTE_LENGTH = 600
 
 _FETCH_REASONS: Mapping[FetchReason, Reason] = {
@@ -77,8 +82,8 @@ class PodView:
         return f"{self.uid}/{self.restarts}"
 
 
-def view_pod(pod: RawObject) -> PodView:
-    """Read a raw pod."""
+def view_pod(pod: RawObject, now: datetime) -> PodView:
+    """Read a raw pod as it is at ``now``."""
     metadata, status = pod["metadata"], pod.get("status", {})
     annotations = metadata.get("annotations", {})
     server = _container_status(status.get("containerStatuses", []), SERVER_CONTAINER)
@@ -90,7 +95,7 @@ def view_pod(pod: RawObject) -> PodView:
         ip=status.get("podIP"),
         phase=phase,
         restarts=server.get("restartCount", 0),
-        problem=None if phase in (PodPhase.READY, PodPhase.TERMINATING) else _problem(pod, server),
+        problem=None if phase in (PodPhase.READY, PodPhase.TERMINATING) else _problem(pod, server, now),
         config_maps=frozenset(
             annotations[key] for key in (MODELS_CONFIG_ANNOTATION, SERVER_CONFIG_ANNOTATION) if key in annotations
         ),
@@ -121,19 +126,65 @@ def _phase(pod: RawObject, server: RawObject) -> PodPhase:
     return PodPhase.STARTING
 
 
-def _problem(pod: RawObject, server: RawObject) -> PodProblem | None:
+def _problem(pod: RawObject, server: RawObject, now: datetime) -> PodProblem | None:
     status = pod.get("status", {})
     if status.get("phase") == "Failed":
         words = status.get("message") or status.get("reason") or "no reason given"
         return PodProblem(Reason.POD_REJECTED, f"the node refused or evicted the pod: {_quote(words)}")
     scheduled = _condition(pod, "PodScheduled")
     if scheduled.get("reason") == "Unschedulable":
-        return PodProblem(Reason.UNSCHEDULABLE, f"no node fits: {_quote(scheduled.get('message', ''))}")
+        return _scheduling_problem(scheduled.get("message", ""))
     for container in _not_finished(status.get("initContainerStatuses", [])):
         problem = _waiting_problem(container) or _init_problem(container)
         if problem is not None:
             return problem
-    return _waiting_problem(server) or _server_problem(server)
+    for container in status.get("containerStatuses", []):
+        problem = _waiting_problem(container) or _sidecar_problem(container)
+        if problem is not None:
+            return problem
+    return _server_problem(server) or _volume_problem(pod, now)
+
+
+def _scheduling_problem(message: str) -> PodProblem:
+    missing = _MISSING_CLAIM.search(message)
+    if missing is not None:
+        return PodProblem(
+            Reason.MISSING_REFERENCE,
+            f"claim {missing['name']} does not exist in this namespace: create it, or correct the name",
+        )
+    return PodProblem(Reason.UNSCHEDULABLE, f"no node fits: {_quote(message)}")
+
+
+def _volume_problem(pod: RawObject, now: datetime) -> PodProblem | None:
+    """The kubelet waits for a Secret that is not there without a word in the pod's status, so time has to tell."""
+    condition = _condition(pod, "PodReadyToStartContainers")
+    if condition.get("status") != "False" or "lastTransitionTime" not in condition:
+        return None
+    references = _volume_references(pod)
+    if not references or now - datetime.fromisoformat(condition["lastTransitionTime"]) < _VOLUME_PATIENCE:
+        return None
+    return PodProblem(
+        Reason.MISSING_REFERENCE,
+        f"the pod still waits for its volumes: look whether {' and '.join(references)} "
+        f"exist{'s' if len(references) == 1 else ''} in this namespace, and create what is missing",
+    )
+
+
+def _volume_references(pod: RawObject) -> list[str]:
+    """What the pod's volumes need that the operator does not make."""
+    own = set(pod["metadata"].get("annotations", {}).values())
+    names: dict[str, None] = {}
+    for volume in pod.get("spec", {}).get("volumes", []):
+        for source in (volume, *volume.get("projected", {}).get("sources", [])):
+            secret, config_map = source.get("secret", {}), source.get("configMap", {})
+            claim = source.get("persistentVolumeClaim", {})
+            named = {
+                "Secret": None if secret.get("optional") else secret.get("secretName") or secret.get("name"),
+                "ConfigMap": None if config_map.get("optional") else config_map.get("name"),
+                "claim": claim.get("claimName"),
+            }
+            names |= {f"{kind} {name}": None for kind, name in named.items() if name and name not in own}
+    return list(names)
 
 
 def _not_finished(init_statuses: list[RawObject]) -> Iterator[RawObject]:
@@ -179,6 +230,18 @@ def _init_problem(init: RawObject) -> PodProblem | None:
         return PodProblem(Reason.FETCH_FAILED, f"container {init['name']} failed: {_quote(text)}")
     reason = _FETCH_REASONS.get(fetch_failure.reason, Reason.FETCH_FAILED)
     return PodProblem(reason, f"model {fetch_failure.model}: {fetch_failure.message}")
+
+
+def _sidecar_problem(container: RawObject) -> PodProblem | None:
+    """A container of podTemplate that does not run keeps the whole pod from being ready."""
+    failure = _last_failure(container)
+    if container["name"] == SERVER_CONTAINER or not failure or "running" in container.get("state", {}):
+        return None
+    return PodProblem(
+        Reason.CRASH_LOOP,
+        f"container {container['name']} ended with exit code {failure.get('exitCode')}: "
+        f"{_error_line(failure.get('message', '')) or 'correct podTemplate, or look into its log'}",
+    )
 
 
 def _server_problem(server: RawObject) -> PodProblem | None:

@@ -154,12 +154,19 @@ def _pool_problem(pods: Sequence[PodView], deployment_status: RawObject) -> PodP
     """The pool's first problem, in an order that does not depend on which pod was asked first."""
     failure = next((c for c in deployment_status.get("conditions", []) if c["type"] == "ReplicaFailure"), None)
     if failure is not None and failure["status"] == "True":
-        reason = Reason.QUOTA_EXCEEDED if "exceeded quota" in failure["message"] else Reason.POD_REJECTED
-        return PodProblem(reason, f"a pod was refused: {' '.join(failure['message'].split())}")
+        return PodProblem(
+            _refusal_reason(failure["message"]), f"a pod was refused: {' '.join(failure['message'].split())}"
+        )
     problems = sorted(
         {pod.problem for pod in pods if pod.problem}, key=lambda problem: (problem.reason, problem.message)
     )
     return problems[0] if problems else None
+
+
+def _refusal_reason(message: str) -> Reason:
+    if "exceeded quota" in message:
+        return Reason.QUOTA_EXCEEDED
+    return Reason.MISSING_REFERENCE if "error looking up service account" in message else Reason.POD_REJECTED
 
 
 def _model_status(observed: Observed, name: str) -> ModelStatus:
