@@ -68,7 +68,7 @@ def start_containerd(programs: Programs, binaries: Binaries, directory: Path, *,
         "containerd", [binaries.containerd / "containerd", f"--config={config}"], env={"PATH": path}
     )
     wait_until(
-        lambda: "containerd successfully booted" in program.log.read_text(errors="replace"),
+        lambda: "containerd successfully booted" in program.output(),
         what="containerd's start",
         programs=[program],
     )

@@ -26,6 +26,8 @@ class Program:
     pid: int
     started_ticks: int
     log: Path
+    log_offset_bytes: int = 0
+    """Where this run's part of the log begins; before it is what an earlier program of that name printed."""
 
     def is_alive(self) -> bool:
         """Tell whether it still runs."""
@@ -49,7 +51,13 @@ class Program:
 
     def log_tail(self, lines: int = 15) -> str:
         """Return the last ``lines`` of what it printed."""
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+        return "\n".join(self.output().splitlines()[-lines:])
+
+    def output(self) -> str:
+        """Return what it printed so far."""
+        with self.log.open("rb") as log:
+            log.seek(self.log_offset_bytes)
+            return log.read().decode(errors="replace")
 
     def _wait(self, *, deadline_seconds: float) -> None:
         deadline = time.monotonic() + deadline_seconds
@@ -70,6 +78,7 @@ class Programs:
         """Start ``command`` in the sandbox; its output is appended to ``NAME.log``."""
         log = self._directory / f"{name}.log"
         with log.open("ab") as output:
+            offset = output.tell()
             child = subprocess.Popen(
                 self._sandbox.command(command),
                 stdin=subprocess.DEVNULL,
@@ -80,7 +89,13 @@ class Programs:
                 start_new_session=True,
             )
         _children[child.pid] = child
-        program = Program(name=name, pid=child.pid, started_ticks=_started_ticks(child.pid) or 0, log=log)
+        program = Program(
+            name=name,
+            pid=child.pid,
+            started_ticks=_started_ticks(child.pid) or 0,
+            log=log,
+            log_offset_bytes=offset,
+        )
         record = {**asdict(program), "log": str(log)}
         (self._directory / f"{name}.json").write_text(json.dumps(record))
         return program
