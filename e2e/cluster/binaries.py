@@ -90,11 +90,13 @@ PARTS: Mapping[str, Part] = {
             # Debian's is built without Kubernetes discovery; the clouds' discoveries triple the build.
             tags=("remove_all_sd", "enable_kubernetes_sd"),
         ),
+        Part("argocd", "github.com/argoproj/argo-cd/v3", renames={"cmd": "argocd"}),
     )
 }
 CONTROL_PLANE_PARTS = ("etcd", "kubernetes", "helm")
 NODE_PARTS = ("crane", "containerd", "coredns")
 PROMETHEUS_PARTS = ("prometheus",)
+ARGO_CD_PARTS = ("argocd",)
 
 
 @dataclass(frozen=True)

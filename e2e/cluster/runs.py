@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +19,6 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from e2e.cluster import cgroups
-from e2e.cluster.commands import run
 from e2e.cluster.errors import AlreadyRunning, ClusterError, NotRunning
 from e2e.cluster.locks import exclusive, try_hold
 from e2e.cluster.machine_view import NodeSize
@@ -175,7 +175,13 @@ def _remove(dead: Path) -> None:
     if cgroup.exists():
         cgroups.remove(cgroup.read_text())
     # Gigabytes of small files take seconds that nobody should wait for; if this is killed, the next start goes on.
-    run(["setsid", "--fork", "nice", "rm", "-rf", "--", dead])
+
+    subprocess.run(
+        ["setsid", "--fork", "nice", "rm", "-rf", "--", dead],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
 
 
 def _record_path(directory: Path) -> Path:
