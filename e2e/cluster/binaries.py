@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from e2e.cluster.commands import run
 from e2e.cluster.errors import BuildFailed
 from e2e.cluster.locks import exclusive
 from e2e.cluster.paths import binaries_root
@@ -36,6 +37,8 @@ class Part:
     """Go build tags."""
     renames: Mapping[str, str] = field(default_factory=dict)
     """What Go names the program, which is the last word of its import path → what it should be called."""
+    data: tuple[str, ...] = ()
+    """Directories of ``module`` that are kept beside its programs, under their own names."""
 
     @property
     def source(self) -> Path:
@@ -90,7 +93,12 @@ PARTS: Mapping[str, Part] = {
             # Debian's is built without Kubernetes discovery; the clouds' discoveries triple the build.
             tags=("remove_all_sd", "enable_kubernetes_sd"),
         ),
-        Part("argocd", "github.com/argoproj/argo-cd/v3", renames={"cmd": "argocd"}),
+        Part(
+            "argocd",
+            "github.com/argoproj/argo-cd/v3",
+            renames={"cmd": "argocd"},
+            data=("manifests/crds", "manifests/base/config"),
+        ),
     )
 }
 CONTROL_PLANE_PARTS = ("etcd", "kubernetes", "helm")
@@ -128,7 +136,7 @@ def build(parts: Iterable[str], *, progress: Progress = log_progress) -> Binarie
 def content_key(part: Part, go: str) -> str:
     """Return what a build depends on, as a short name."""
     digest = hashlib.sha256()
-    for text in (part.go_mod, (part.source / "go.sum").read_text(), part.linker_flags, *part.tags, go):
+    for text in (part.go_mod, (part.source / "go.sum").read_text(), part.linker_flags, *part.tags, *part.data, go):
         digest.update(hashlib.sha256(text.encode()).digest())
     return digest.hexdigest()[:16]
 
@@ -147,6 +155,8 @@ def _build(part: Part, go: Path, wanted: Path, progress: Progress) -> None:
         _go_install(part, go, Path(scratch), progress)
         for built, name in part.renames.items():
             Path(scratch, built).rename(Path(scratch, name))
+        for directory in part.data:
+            shutil.copytree(_module_source(part, go) / directory, Path(scratch, Path(directory).name))
         finished = shutil.copytree(scratch, f"{wanted}.new", dirs_exist_ok=True, copy_function=shutil.move)
         Path(finished).rename(wanted)
 
@@ -165,13 +175,7 @@ def _go_install(part: Part, go: Path, destination: Path, progress: Progress) -> 
         part.linker_flags,
         "tool",
     ]
-    env = {
-        **os.environ,
-        "GOBIN": str(destination),
-        "CGO_ENABLED": "0",
-        "GOTOOLCHAIN": "local",
-        "GOWORK": "off",
-    }
+    env = {**_go_environment(), "GOBIN": str(destination), "CGO_ENABLED": "0"}
     said: list[str] = []
     with subprocess.Popen(["nice", *command], cwd=part.source, env=env, stderr=subprocess.PIPE, text=True) as compiler:
         assert compiler.stderr is not None
@@ -180,3 +184,13 @@ def _go_install(part: Part, go: Path, destination: Path, progress: Progress) -> 
             progress(f"{label}: {count} packages, now {line.strip().removeprefix('go: ')}")
     if compiler.returncode != 0:
         raise BuildFailed(f"{label} failed:\n{''.join(said[-30:])}")
+
+
+def _module_source(part: Part, go: Path) -> Path:
+    """Return where Go keeps the source of ``part.module``."""
+    command = [go, "list", "-m", "-f", "{{.Dir}}", part.module]
+    return Path(run(command, cwd=part.source, env=_go_environment()).stdout.strip())
+
+
+def _go_environment() -> dict[str, str]:
+    return {**os.environ, "GOTOOLCHAIN": "local", "GOWORK": "off"}

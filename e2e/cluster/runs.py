@@ -175,7 +175,6 @@ def _remove(dead: Path) -> None:
     if cgroup.exists():
         cgroups.remove(cgroup.read_text())
     # Gigabytes of small files take seconds that nobody should wait for; if this is killed, the next start goes on.
-
     subprocess.run(
         ["setsid", "--fork", "nice", "rm", "-rf", "--", dead],
         check=True,
