@@ -1,0 +1,90 @@
+"""The Degraded condition: everything that is wrong, and nothing that is not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from tfserving_operator.api.conditions import Reason
+from tfserving_operator.reconcile.conditions import Verdict
+from tfserving_operator.reconcile.model_statuses import available_versions, failed_versions, is_known
+from tfserving_operator.reconcile.observed import Observed
+from tfserving_operator.reconcile.plan import Refusal
+from tfserving_operator.reconcile.pod_view import PodView
+from tfserving_operator.reconcile.pool_state import PoolState
+from tfserving_operator.reconcile.wording import shorten
+
+_SILENCE_GRACE = timedelta(seconds=30)
+_SILENCE_MESSAGE = (
+    "a ready replica does not tell the operator which versions it serves: allow traffic from the operator to port "
+    "8500 of the pods, or look whether the server is overloaded"
+)
+_RELOAD_GRACE = timedelta(seconds=10)
+"""The server looks for new versions once a second; a version that it does not list after this is not there."""
+
+
+def decide_degraded(observed: Observed, pools: Sequence[PoolState], refusals: Sequence[Refusal]) -> Verdict:
+    """Say everything that is wrong, in the order in which a person would look; Unknown where servers stay silent."""
+    faults: list[tuple[Reason, str]] = [(refusal.reason, refusal.message) for refusal in refusals]
+    for pool in pools:
+        if pool.problem is not None and pool.ready < max(pool.desired, pool.total):
+            serving = f" ({pool.ready} replicas go on serving)" if pool.ready else ""
+            faults.append((pool.problem.reason, f"pool {pool.name}: {pool.problem.message}{serving}"))
+    faults += _model_faults(observed)
+    if not faults:
+        if observed.silent_since is not None and observed.now - observed.silent_since >= _SILENCE_GRACE:
+            return Verdict(None, Reason.MODEL_STATUS_UNKNOWN, _SILENCE_MESSAGE)
+        return Verdict(False, Reason.AS_EXPECTED, "nothing is wrong")
+    return Verdict(True, faults[0][0], "; ".join(dict.fromkeys(message for _, message in faults)))
+
+
+def _model_faults(observed: Observed) -> list[tuple[Reason, str]]:
+    faults: list[tuple[Reason, str]] = []
+    ready = [pod for pod in observed.pods if pod.is_ready]
+    for model in observed.model.spec.models:
+        answers = [observed.model_statuses[pod.uid] for pod in ready if pod.uid in observed.model_statuses]
+        failures = {v.version: v.error_message for statuses in answers for v in failed_versions(statuses, model.name)}
+        for version, message in sorted(failures.items()):
+            faults.append(
+                (
+                    Reason.MODEL_LOAD_FAILED,
+                    f"model {model.name}: version {version} did not load ({shorten(message, 300)}); the versions "
+                    "that were available go on serving: publish a good one under a new number",
+                )
+            )
+        known = [statuses for statuses in answers if is_known(statuses, model.name)]
+        available = set().union(*(available_versions(statuses, model.name) for statuses in known))
+        if not known or len(known) < len(ready) or _is_reloading(observed, ready):
+            continue
+        for wanted in sorted(set(model.versions.specific or ()) - available - set(failures)):
+            faults.append((Reason.VERSION_NOT_FOUND, _missing_version(model.name, wanted, available)))
+        for label, version in sorted(model.labels.items()):
+            if version not in available:
+                faults.append((Reason.LABEL_NOT_AVAILABLE, _missing_label(model.name, label, version, available)))
+    return faults
+
+
+def _is_reloading(observed: Observed, ready: Sequence[PodView]) -> bool:
+    """Whether a replica was told of versions or labels so recently that it may still be loading them."""
+    if observed.model.spec.server.tls is not None:
+        return False
+    loaded = [observed.loaded_configs.get(pod.incarnation) for pod in ready]
+    return any(config is None or observed.now - config.at < _RELOAD_GRACE for config in loaded)
+
+
+def _missing_version(model: str, version: int, available: set[int]) -> str:
+    return (
+        f"model {model}: version {version} is wanted, but the servers do not find it; they serve "
+        f"{_versions_text(available)}: publish it, or correct versions.specific"
+    )
+
+
+def _missing_label(model: str, label: str, version: int, available: set[int]) -> str:
+    return (
+        f"model {model}: label {label} points at version {version}, which is not served; served are "
+        f"{_versions_text(available)}: point it at one of them, or serve that version"
+    )
+
+
+def _versions_text(versions: set[int]) -> str:
+    return ", ".join(str(version) for version in sorted(versions, reverse=True)[:10]) or "none"

@@ -1,0 +1,72 @@
+"""One pool, as its Deployment and its pods say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tfserving_operator.api.conditions import Reason
+from tfserving_operator.api.refs import ObjectRef
+from tfserving_operator.reconcile.observed import Observed, RawObject
+from tfserving_operator.reconcile.plan import Plan
+from tfserving_operator.reconcile.pod_view import PodPhase, PodProblem, PodView
+from tfserving_operator.resources.names import deployment_name
+
+
+@dataclass(frozen=True)
+class PoolState:
+    """One pool, as its Deployment and its pods say."""
+
+    name: str
+    desired: int
+    ready: int
+    updated: int
+    total: int
+    """Pods that are not draining."""
+    exists: bool
+    is_rolled_out: bool
+    pods: tuple[PodView, ...]
+    problem: PodProblem | None
+
+
+def pool_state(observed: Observed, plan: Plan, name: str) -> PoolState:
+    """Return the state of the pool called ``name``; one without a Deployment has nothing and is not rolled out."""
+    metadata = observed.model.metadata
+    ref = ObjectRef("apps/v1", "Deployment", metadata.namespace, deployment_name(metadata.name, name))
+    deployment: RawObject = observed.children.get(ref, {})
+    status: RawObject = deployment.get("status", {})
+    desired = plan.replicas.get(name, 0)
+    pods = tuple(pod for pod in observed.pods if pod.pool == name)
+    ready = sum(pod.is_ready for pod in pods)
+    updated, total = status.get("updatedReplicas", 0), status.get("replicas", 0)
+    is_current = status.get("observedGeneration", 0) >= deployment.get("metadata", {}).get("generation", 1)
+    return PoolState(
+        name=name,
+        desired=desired,
+        ready=ready,
+        updated=updated,
+        total=sum(pod.phase is not PodPhase.TERMINATING for pod in pods),
+        exists=bool(deployment),
+        is_rolled_out=bool(deployment) and is_current and updated == desired == total and ready >= desired,
+        pods=pods,
+        problem=_pool_problem(pods, status),
+    )
+
+
+def _pool_problem(pods: Sequence[PodView], deployment_status: RawObject) -> PodProblem | None:
+    """The pool's first problem, in an order that does not depend on which pod was asked first."""
+    failure = next((c for c in deployment_status.get("conditions", []) if c["type"] == "ReplicaFailure"), None)
+    if failure is not None and failure["status"] == "True":
+        return PodProblem(
+            _refusal_reason(failure["message"]), f"a pod was refused: {' '.join(failure['message'].split())}"
+        )
+    problems = sorted(
+        {pod.problem for pod in pods if pod.problem}, key=lambda problem: (problem.reason, problem.message)
+    )
+    return problems[0] if problems else None
+
+
+def _refusal_reason(message: str) -> Reason:
+    if "exceeded quota" in message:
+        return Reason.QUOTA_EXCEEDED
+    return Reason.MISSING_REFERENCE if "error looking up service account" in message else Reason.POD_REJECTED

@@ -1,0 +1,92 @@
+"""The Ready and Progressing conditions: does it serve, and is it on its way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tfserving_operator.api.conditions import Reason
+from tfserving_operator.api.servedmodel import ModelStatus
+from tfserving_operator.reconcile.conditions import Verdict
+from tfserving_operator.reconcile.model_statuses import is_known
+from tfserving_operator.reconcile.observed import Observed
+from tfserving_operator.reconcile.plan import Plan
+from tfserving_operator.reconcile.pod_view import PodPhase
+from tfserving_operator.reconcile.pool_state import PoolState
+from tfserving_operator.reconcile.wording import version_summary
+
+
+def decide_ready(
+    observed: Observed, pools: Sequence[PoolState], models: Sequence[ModelStatus], degraded: Verdict
+) -> Verdict:
+    """Say whether every model is answered for, by replicas of this spec or of an earlier one."""
+    ready, desired = sum(pool.ready for pool in pools), sum(pool.desired for pool in pools)
+    if ready == 0 and desired == 0:
+        return Verdict(True, Reason.SCALED_TO_ZERO, "no replicas are wanted, so nothing answers requests")
+    if ready == 0:
+        if degraded.is_true:
+            return Verdict(False, degraded.reason, degraded.message)
+        return Verdict(False, Reason.NO_READY_REPLICAS, f"none of {desired} replicas is ready: {_phases(pools)}")
+    lost = [model.name for model in models if not model.versions and _all_known(observed, model.name)]
+    if lost:
+        names = ", ".join(lost)
+        return Verdict(False, Reason.MODEL_LOAD_FAILED, f"no replica has an available version of {names}")
+    versions = version_summary(models)
+    return Verdict(True, Reason.SERVING, f"{ready} of {desired} replicas serve {versions or 'requests'}")
+
+
+def _all_known(observed: Observed, model: str) -> bool:
+    ready = [pod for pod in observed.pods if pod.is_ready]
+    return bool(ready) and all(is_known(observed.model_statuses.get(pod.uid, {}), model) for pod in ready)
+
+
+def decide_progressing(observed: Observed, plan: Plan, pools: Sequence[PoolState], degraded: Verdict) -> Verdict:
+    """Say whether pods are on their way to what the spec says; a problem that stops them is no progress."""
+    unfinished = [pool for pool in pools if not pool.is_rolled_out or pool.name in plan.retained]
+    if observed.model.spec.paused:
+        return Verdict(False, Reason.PAUSED_BY_USER, "spec.paused is true: nothing is changed")
+    if not unfinished:
+        reloading = [reload for reload in plan.reloads if reload.is_change]
+        if reloading:
+            message = f"{len(reloading)} replicas are told new versions or labels"
+            return Verdict(True, Reason.RELOADING_CONFIG, message)
+        return Verdict(False, Reason.UP_TO_DATE, "every pool runs what the spec says")
+    if degraded.is_true:
+        return Verdict(False, degraded.reason, f"waiting for a problem to be solved: {degraded.message}")
+    return Verdict(True, _progress_reason(unfinished), "; ".join(_progress_text(pool, plan) for pool in unfinished))
+
+
+def _progress_reason(pools: Sequence[PoolState]) -> Reason:
+    if not all(pool.exists for pool in pools):
+        return Reason.CREATING
+    if any(0 < pool.updated < pool.total or (pool.updated == 0 and pool.total > 0) for pool in pools):
+        return Reason.ROLLING_UPDATE
+    phases = {pod.phase for pool in pools for pod in pool.pods}
+    if PodPhase.FETCHING in phases:
+        return Reason.FETCHING_MODEL
+    if PodPhase.LOADING in phases:
+        return Reason.LOADING_MODEL
+    if any(pool.ready for pool in pools):
+        return Reason.SCALING
+    return Reason.CREATING
+
+
+def _progress_text(pool: PoolState, plan: Plan) -> str:
+    if pool.name in plan.retained:
+        return f"pool {pool.name} left the spec and is kept until the other pools are ready"
+    if pool.name in plan.held:
+        return f"pool {pool.name}: keeps {plan.held[pool.name]} replicas until other pools have taken over"
+    text = f"pool {pool.name}: {pool.ready} of {pool.desired} replicas ready"
+    old = pool.total - pool.updated
+    if old > 0:
+        text += f", {old} of an earlier spec still there"
+    phases = _phases([pool])
+    return f"{text}; {phases}" if phases else text
+
+
+def _phases(pools: Sequence[PoolState]) -> str:
+    """Count the replicas that are on their way, by how far they are."""
+    on_the_way = [
+        pod.phase for pool in pools for pod in pool.pods if pod.phase not in (PodPhase.READY, PodPhase.TERMINATING)
+    ]
+    counts = [(phase, on_the_way.count(phase)) for phase in PodPhase if phase in on_the_way]
+    return ", ".join(f"{count} {phase}" for phase, count in counts) or "no pod exists yet"
