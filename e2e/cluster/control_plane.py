@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -112,8 +113,11 @@ class ControlPlane:
     def write_kubeconfig(self, user: str, groups: Sequence[str] = ()) -> Path:
         """Write a kubeconfig for a program inside and return its path."""
         path = self.directory / f"{user.replace(':', '-')}.kubeconfig"
-        path.touch(mode=0o600)
-        path.write_text(self.kubeconfig(user, groups, inside=True))
+        # Several nodes share the file: one that starts must never read what another is just writing.
+        scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        scratch.touch(mode=0o600)
+        scratch.write_text(self.kubeconfig(user, groups, inside=True))
+        scratch.rename(path)
         return path
 
     def apply(self, objects: Sequence[Manifest]) -> None:
