@@ -23,7 +23,9 @@ def main() -> int:
     """Run the wanted command; return the exit code."""
     options = _parsed_arguments()
     console = Console()
-    target: Target = EmbeddedCluster() if options.cluster == "embedded" else CurrentCluster(options.operator_image)
+    target: Target = (
+        EmbeddedCluster(options.name) if options.cluster == "embedded" else CurrentCluster(options.operator_image)
+    )
     steps = Steps(console)
     try:
         if options.command == "up":
@@ -56,6 +58,7 @@ def _parsed_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("command", choices=["up", "down"])
     parser.add_argument("--cluster", choices=["embedded", "current"], default="embedded")
+    parser.add_argument("--name", default="demo", help="the embedded cluster's name (default: %(default)s)")
     parser.add_argument(
         "--operator-image",
         default=os.environ.get("OPERATOR_IMAGE", "tfserving-operator:dev"),

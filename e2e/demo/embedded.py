@@ -12,7 +12,6 @@ from e2e.cluster import Cluster, ClusterOptions, NotRunning, binaries, images
 from e2e.cluster.progress import Progress
 from e2e.demo.target import NAMESPACE, PROJECT
 
-CLUSTER_NAME = "demo"
 DOCKERFILE = PROJECT / "Dockerfile"
 OPERATOR_REPOSITORY = "localhost:5000/tfserving-operator"
 MODEL_SERVER_IMAGE = "docker.io/tensorflow/serving:2.20.0"
@@ -20,10 +19,11 @@ MODEL_SERVER_IMAGE = "docker.io/tensorflow/serving:2.20.0"
 
 
 class EmbeddedCluster:
-    """The embedded cluster by the name of the demonstration: found where it runs, started where it does not."""
+    """An embedded cluster by its name: found where it runs, started where it does not."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
         """Nothing is started yet."""
+        self._name = name
         self._cluster: Cluster | None = None
 
     @cached_property
@@ -35,9 +35,9 @@ class EmbeddedCluster:
     def prepare(self, progress: Progress) -> None:
         """Start the cluster and push the images."""
         try:
-            self._cluster = Cluster.attach(CLUSTER_NAME)
+            self._cluster = Cluster.attach(self._name)
         except NotRunning:
-            options = ClusterOptions(name=CLUSTER_NAME, nodes=1, detached=True)
+            options = ClusterOptions(name=self._name, nodes=1, detached=True)
             self._cluster = Cluster.start(options, progress=progress)
         self._cluster.build_image(
             context=PROJECT,
@@ -58,7 +58,7 @@ class EmbeddedCluster:
     def cluster(self) -> Cluster:
         """The running cluster."""
         if self._cluster is None:
-            self._cluster = Cluster.attach(CLUSTER_NAME)
+            self._cluster = Cluster.attach(self._name)
         return self._cluster
 
     def kubectl(
@@ -97,7 +97,7 @@ class EmbeddedCluster:
         """Stop the cluster, which takes everything with it."""
         progress("stopping the cluster")
         try:
-            cluster = Cluster.attach(CLUSTER_NAME)
+            cluster = Cluster.attach(self._name)
         except NotRunning:
             return
         cluster.stop()

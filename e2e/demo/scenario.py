@@ -73,7 +73,7 @@ def store_manifests(image: str) -> str:
 
 def apply_quickstart(target: Target) -> str:
     """Apply the example and return the ServedModel's name."""
-    target.kubectl("apply", "--server-side", "--namespace", NAMESPACE, "--filename", QUICKSTART)
+    target.kubectl("apply", "--server-side", "--force-conflicts", "--namespace", NAMESPACE, "--filename", QUICKSTART)
     return str(yaml.safe_load(QUICKSTART.read_text())["metadata"]["name"])
 
 
