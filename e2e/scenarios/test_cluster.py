@@ -379,7 +379,9 @@ def _assert_no_trace(facts: dict[str, Any]) -> None:
     # The kernel takes network namespaces apart in its own time.
     _wait(lambda: not Path("/sys/class/net", facts["link"]["interface"]).exists(), "the end of the link")
     assert facts["name"] not in Path("/proc/self/mountinfo").read_text()
-    assert [pid for pid in _pids() if facts["name"] in _command_line(pid)] == []
+    # Its layers are removed in the background.
+    _wait(lambda: not [pid for pid in _pids() if facts["name"] in _command_line(pid)], "the end of all processes")
+    assert list(paths.runs_root().glob(f"*{facts['name']}*")) == []
 
 
 def _pids() -> list[str]:
