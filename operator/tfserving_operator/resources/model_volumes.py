@@ -55,7 +55,6 @@ def build_model_volumes(spec: ServedModelSpec, *, server_image: str, fetcher_ima
     fetched = [model for model in spec.models if model.source.is_fetched]
     if fetched:
         parts.volumes.append(_fetched_models_volume(fetched))
-        parts.server_mounts.append({"name": FETCHED_MODELS_VOLUME, "mountPath": MODELS_DIRECTORY, "readOnly": True})
     for model in spec.models:
         if model.source.is_fetched:
             _add_fetched(parts, model, fetcher_image)
@@ -95,6 +94,10 @@ def _add_fetched(parts: ModelVolumes, model: Model, fetcher_image: str) -> None:
         )
         mounts.append({"name": volume, "mountPath": CREDENTIALS_DIRECTORY, "readOnly": True})
         command += ["--credentials-dir", CREDENTIALS_DIRECTORY]
+    # A mount of its own a model: below one read-only mount of them all there is no place for mounted models.
+    parts.server_mounts.append(
+        {"name": FETCHED_MODELS_VOLUME, "mountPath": base_path(model), "subPath": model.name, "readOnly": True}
+    )
     parts.init_containers.append(
         {
             "name": container_name(FETCH_PREFIX, model.name),
