@@ -131,6 +131,6 @@ def test_pods_keep_their_status_and_little_of_their_spec() -> None:
     assert pod["spec"] == {
         "nodeName": "n",
         "containers": [{"name": "server", "image": "i", "resources": {}}],
-        "volumes": [{"secret": {"secretName": "certificates"}}],
+        "volumes": [{"name": "tls", "secret": {"secretName": "certificates"}}],
     }
     assert pod["status"] == {"phase": "Running"}

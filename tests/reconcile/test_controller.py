@@ -8,7 +8,7 @@ import pytest
 from tests.reconcile.world import KEY, NOW, SCHEDULED, UID, KilledError, Settings, World, served_model, version
 from tfserving_operator.api.refs import ObjectRef
 from tfserving_operator.clients.errors import Conflict, Rejected, Unavailable
-from tfserving_operator.clients.model_service import Unknown, VersionState
+from tfserving_operator.clients.model_service import Unknown, VersionState, VersionStatus
 from tfserving_operator.reconcile.controller import Controller
 
 FETCHED = {"name": "digits", "source": {"uri": "s3://bucket/digits"}}
@@ -446,6 +446,32 @@ async def test_a_version_that_fails_to_load_is_quoted_and_the_old_one_serves_on(
     assert condition(world, "Degraded")["reason"] == "ModelLoadFailed"
     assert "version 2 did not load (Data loss: corrupt)" in condition(world, "Degraded")["message"]
     assert condition(world, "Ready")["status"] == "True"
+
+
+def failed(number: int) -> VersionStatus:
+    return version(number, VersionState.END, error="Data loss: corrupt")
+
+
+@pytest.mark.parametrize(
+    ("versions", "answers", "degraded"),
+    [
+        ({"latest": 1}, (failed(3), version(2)), "True"),
+        ({"latest": 1}, (version(4), failed(3)), "False"),
+        ({"latest": 2}, (version(4), failed(3), version(2)), "True"),
+        ({"all": True}, (version(4), failed(3), version(2)), "True"),
+        ({"specific": [3]}, (version(4), failed(3)), "True"),
+        ({"specific": [4]}, (version(4), failed(3)), "False"),
+    ],
+)
+async def test_a_failed_version_is_a_fault_as_long_as_it_is_wanted(
+    versions: dict[str, Any], answers: tuple[VersionStatus, ...], degraded: str
+) -> None:
+    world, controller, clock = await serving({"models": [CLAIMED | {"versions": versions}]})
+    world.answers = {"digits": answers}
+    for _ in range(3):
+        clock.advance(20)
+        await controller.reconcile(KEY)
+    assert condition(world, "Degraded")["status"] == degraded
 
 
 async def test_a_server_that_stays_silent_makes_degraded_unknown_and_ready_stays() -> None:

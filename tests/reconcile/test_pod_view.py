@@ -127,10 +127,35 @@ def test_a_ready_pod_has_no_problem_whatever_it_went_through() -> None:
     assert view_pod(pod(status), NOW).problem is None
 
 
+def pulling(message: str, reason: str = "ErrImagePull") -> dict[str, Any]:
+    return pod(server(image="server:1", state={"waiting": {"reason": reason, "message": message}}))
+
+
 def test_image_pull_message_is_the_same_while_the_kubelet_backs_off() -> None:
-    first = pod(server(image="i", state={"waiting": {"reason": "ImagePullBackOff", "message": "Back-off pulling"}}))
-    assert view_pod(first, NOW).problem is not None
-    assert "Back-off" not in str(view_pod(first, NOW).problem)
+    first = view_pod(pulling('failed to pull "server:1": not found'), NOW).problem
+    backing_off = 'Back-off pulling image "server:1": ErrImagePull: failed to pull "server:1": not found'
+    assert view_pod(pulling(backing_off, "ImagePullBackOff"), NOW).problem == first
+    bare = view_pod(pulling('Back-off pulling image "server:1"', "ImagePullBackOff"), NOW).problem
+    assert bare is not None
+    assert "Back-off" not in bare.message
+
+
+def test_an_image_volume_that_cannot_be_pulled_is_told_from_the_servers_image() -> None:
+    volumes = [{"name": "model-m", "image": {"reference": "models/m:1"}}]
+    raw = pulling('Back-off pulling image "models/m:1"') | {"spec": {"volumes": volumes}}
+    problem = view_pod(raw, NOW).problem
+    assert problem is not None
+    assert "image models/m:1 cannot be pulled" in problem.message
+
+
+def test_a_directory_that_a_claim_does_not_have_is_a_missing_model_path() -> None:
+    message = 'failed to create subPath directory for volumeMount "model-m" of container "check-m"'
+    status = fetch(state={"waiting": {"reason": "CreateContainerConfigError", "message": message}})
+    volumes = [{"name": "model-m", "persistentVolumeClaim": {"claimName": "models", "readOnly": True}}]
+    problem = view_pod(pod(status) | {"spec": {"volumes": volumes}}, NOW).problem
+    assert problem is not None
+    assert problem.reason is Reason.MODEL_PATH_NOT_FOUND
+    assert "claim models does not have the directory" in problem.message
 
 
 def waiting_for_volumes(seconds: float, *volumes: dict[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ RawObject = Mapping[str, Any]
 SERVED_MODEL_LABEL: Final = "tfserving.dev/servedmodel"
 _POD_SPEC_FIELDS: Final = frozenset({"nodeName", "containers", "initContainers", "terminationGracePeriodSeconds"})
 _CONTAINER_FIELDS: Final = frozenset({"name", "image", "resources"})
-_VOLUME_SOURCES: Final = frozenset({"secret", "configMap", "persistentVolumeClaim", "projected"})
+_VOLUME_SOURCES: Final = frozenset({"secret", "configMap", "persistentVolumeClaim", "projected", "image"})
 
 
 class ChildStore:
@@ -137,9 +137,9 @@ def _trim_pod_spec(spec: RawObject) -> dict[str, Any]:
     for field in ("containers", "initContainers"):
         if field in kept:
             kept[field] = [{key: c[key] for key in _CONTAINER_FIELDS if key in c} for c in kept[field]]
-    referring = [{key: v[key] for key in _VOLUME_SOURCES if key in v} for v in spec.get("volumes", [])]
-    if any(referring):
-        kept["volumes"] = [sources for sources in referring if sources]
+    referring = [volume for volume in spec.get("volumes", []) if _VOLUME_SOURCES & volume.keys()]
+    if referring:
+        kept["volumes"] = referring
     return kept
 
 

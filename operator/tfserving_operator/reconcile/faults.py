@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from tfserving_operator.api.conditions import Reason
 from tfserving_operator.reconcile.conditions import Verdict
-from tfserving_operator.reconcile.model_statuses import available_versions, failed_versions, is_known
+from tfserving_operator.reconcile.model_statuses import available_versions, is_known, wanted_failures
 from tfserving_operator.reconcile.observed import Observed
 from tfserving_operator.reconcile.plan import Refusal
 from tfserving_operator.reconcile.pod_view import PodView
@@ -43,7 +43,7 @@ def _model_faults(observed: Observed) -> list[tuple[Reason, str]]:
     ready = [pod for pod in observed.pods if pod.is_ready]
     for model in observed.model.spec.models:
         answers = [observed.model_statuses[pod.uid] for pod in ready if pod.uid in observed.model_statuses]
-        failures = {v.version: v.error_message for statuses in answers for v in failed_versions(statuses, model.name)}
+        failures = {v.version: v.error_message for statuses in answers for v in wanted_failures(statuses, model)}
         for version, message in sorted(failures.items()):
             faults.append(
                 (

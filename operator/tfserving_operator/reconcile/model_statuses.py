@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from tfserving_operator.api.model import Model
 from tfserving_operator.clients.model_service import Unknown, VersionState, VersionStatus
 
 ModelStatuses = Mapping[str, tuple[VersionStatus, ...] | Unknown]
@@ -15,13 +16,25 @@ def available_versions(statuses: ModelStatuses, model: str) -> set[int]:
     return {version.version for version in _versions(statuses, model) if version.state is VersionState.AVAILABLE}
 
 
-def failed_versions(statuses: ModelStatuses, model: str) -> list[VersionStatus]:
+def _failed_versions(statuses: ModelStatuses, model: str) -> list[VersionStatus]:
     """Versions that ended with an error; one that was unloaded in order is not among them."""
     return [
         version
         for version in _versions(statuses, model)
         if version.state is VersionState.END and version.error_code != 0
     ]
+
+
+def wanted_failures(statuses: ModelStatuses, model: Model) -> list[VersionStatus]:
+    """Failed versions that the policy asks for; the server lists those of the past for as long as it lives."""
+    failed = _failed_versions(statuses, model.name)
+    policy = model.versions.policy()
+    if policy.specific is not None:
+        wanted = set(policy.specific)
+    else:
+        known = {version.version for version in failed} | available_versions(statuses, model.name)
+        wanted = set(sorted(known, reverse=True)[: policy.latest])
+    return [version for version in failed if version.version in wanted]
 
 
 def is_known(statuses: ModelStatuses, model: str) -> bool:

@@ -9,7 +9,8 @@ from tfserving_operator.api.conditions import Reason
 from tfserving_operator.api.refs import ObjectRef
 from tfserving_operator.reconcile.observed import Observed, RawObject
 from tfserving_operator.reconcile.plan import Plan
-from tfserving_operator.reconcile.pod_view import PodPhase, PodProblem, PodView
+from tfserving_operator.reconcile.pod_problem import PodProblem
+from tfserving_operator.reconcile.pod_view import PodPhase, PodView
 from tfserving_operator.resources.names import deployment_name
 
 

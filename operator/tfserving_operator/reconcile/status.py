@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from tfserving_operator.api.conditions import ConditionStatus, ConditionType, Reason, headline
+from tfserving_operator.api.model import Model
 from tfserving_operator.api.servedmodel import ModelStatus, PoolStatus, ServedModelStatus
 from tfserving_operator.reconcile.conditions import Verdict, set_conditions
 from tfserving_operator.reconcile.faults import decide_degraded
-from tfserving_operator.reconcile.model_statuses import available_versions, failed_versions
+from tfserving_operator.reconcile.model_statuses import available_versions, wanted_failures
 from tfserving_operator.reconcile.observed import InvalidServedModel, Observed
 from tfserving_operator.reconcile.plan import Plan, Refusal
 from tfserving_operator.reconcile.pool_state import pool_state
@@ -25,7 +26,7 @@ def compute_status(observed: Observed, plan: Plan, refusals: Sequence[Refusal]) 
     """Return the whole status. Equal inputs give an equal status, transition times included."""
     model = observed.model
     pools = [pool_state(observed, plan, name) for name in (*plan.replicas, *plan.retained)]
-    models = [_model_status(observed, name) for name in (m.name for m in model.spec.models)]
+    models = [_model_status(observed, entry) for entry in model.spec.models]
     desired, ready = sum(pool.desired for pool in pools), sum(pool.ready for pool in pools)
     degraded = decide_degraded(observed, pools, refusals)
     progressing = decide_progressing(observed, plan, pools, degraded)
@@ -104,16 +105,16 @@ def compute_invalid_status(invalid: InvalidServedModel, *, now: datetime) -> Ser
     )
 
 
-def _model_status(observed: Observed, name: str) -> ModelStatus:
+def _model_status(observed: Observed, model: Model) -> ModelStatus:
     ready = [pod for pod in observed.pods if pod.is_ready and pod.uid in observed.model_statuses]
     answers = [observed.model_statuses[pod.uid] for pod in ready]
-    available = [available_versions(statuses, name) for statuses in answers]
-    wanted = set(next(m for m in observed.model.spec.models if m.name == name).versions.specific or ())
+    available = [available_versions(statuses, model.name) for statuses in answers]
+    wanted = set(model.versions.specific or ())
     newest = max((version for versions in available for version in versions), default=None)
     expected = wanted or ({newest} if newest is not None else set())
-    failures = sorted({f"version {v.version}: {v.error_message}" for s in answers for v in failed_versions(s, name)})
+    failures = sorted({f"version {v.version}: {v.error_message}" for s in answers for v in wanted_failures(s, model)})
     return ModelStatus(
-        name=name,
+        name=model.name,
         versions=sorted(set().union(*available), reverse=True)[:64],
         replicas=sum(bool(expected) and expected <= versions for versions in available),
         message=shorten("; ".join(failures)) if failures else None,
