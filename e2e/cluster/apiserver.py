@@ -25,7 +25,7 @@ class ApiServer:
     def has_condition(self, path: str, kind: str) -> bool:
         """Tell whether the object at ``path`` exists and its condition ``kind`` is True."""
         found: dict[str, Any] = self._get(path) or {}
-        conditions = found.get("status", {}).get("conditions", [])
+        conditions = found.get("status", {}).get("conditions") or []
         return any(one["type"] == kind and one["status"] == "True" for one in conditions)
 
     def capacity(self, path: str, resource: str) -> str:

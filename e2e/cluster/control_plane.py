@@ -124,6 +124,12 @@ class ControlPlane:
         """Create or change ``objects`` with all rights."""
         run(self._kubectl("apply", "--server-side", "--filename=-"), stdin=yaml.safe_dump_all(objects))
 
+    def wait_for_crd(self, name: str) -> None:
+        """Wait until objects of a custom resource definition can be made."""
+        # "kubectl wait" fails on one that is so new that its conditions are null.
+        path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}"
+        wait_until(lambda: self.api.has_condition(path, "Established"), what=f"the definition {name}")
+
     def _kubectl(self, *arguments: str) -> list[str]:
         return [str(self.binaries.kubernetes / "kubectl"), f"--kubeconfig={self.admin_kubeconfig}", *arguments]
 
@@ -236,5 +242,6 @@ class ControlPlane:
 
     def _install(self, crds: Sequence[Path]) -> None:
         files = [f"--filename={path}" for path in crds]
-        run(self._kubectl("apply", "--server-side", *files))
-        run(self._kubectl("wait", "--for=condition=Established", "--timeout=30s", *files))
+        applied = run(self._kubectl("apply", "--server-side", "--output=name", *files)).stdout
+        for resource in applied.split():
+            self.wait_for_crd(resource.rpartition("/")[2])
