@@ -50,6 +50,7 @@ generate: .venv/synced ## Write what is generated: the CRD, the chart's copy of 
 	$(PYTHON) scripts/generate.py $(CHECK)
 	$(PYTHON) scripts/generate_wire_formats.py $(CHECK)
 	$(PYTHON) -m e2e.modelserver.wire.compile $(CHECK)
+	$(PYTHON) -m e2e.cluster.gpu.compile $(CHECK)
 
 .PHONY: image
 image: ## Build the operator's image with docker, podman or buildah: OPERATOR_IMAGE=name:tag
