@@ -33,6 +33,7 @@ def controller_of(world: World, clock: Clock | None = None) -> Controller:
         cache=world,
         models=world.served_model,
         model_service=world,
+        rest_model_status=world,
         settings=Settings(),
         events=world,
         clock=clock or Clock(),

@@ -19,6 +19,7 @@ from tfserving_operator.clients.child_cache import ChildCache
 from tfserving_operator.clients.events import EventPublisher
 from tfserving_operator.clients.kube import KubeClient
 from tfserving_operator.clients.model_service import ModelServiceClient
+from tfserving_operator.clients.rest_model_status import RestModelStatusClient
 from tfserving_operator.handlers.health import Health
 from tfserving_operator.handlers.login import register_login
 from tfserving_operator.handlers.watch import INDEX, RawObject, models_in, register_watch
@@ -78,6 +79,7 @@ class Background:
         self._context = context
         self._queue = queue
         self._model_service = ModelServiceClient()
+        self._rest_model_status = RestModelStatusClient()
         self._tasks: list[asyncio.Task[None]] = []
         self.has_failed = False
         self.stopped = asyncio.Event()
@@ -91,6 +93,7 @@ class Background:
             cache=cache,
             models=models_in(index),
             model_service=self._model_service,
+            rest_model_status=self._rest_model_status,
             settings=settings,
             events=EventPublisher(kube, clock=utc_now),
             clock=utc_now,
@@ -117,6 +120,7 @@ class Background:
             if pending:
                 log.warning("tasks did not stop in time", extra={"tasks": [task.get_name() for task in pending]})
         await self._model_service.close()
+        await self._rest_model_status.close()
         self.stopped.set()
         log.info("stopped")
 

@@ -7,12 +7,14 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 
 from tfserving_operator import telemetry
 from tfserving_operator.api.refs import ModelKey
 from tfserving_operator.api.servedmodel import API_VERSION, KIND, ServedModel, ServedModelStatus
 from tfserving_operator.clients.errors import NotFound
 from tfserving_operator.reconcile.actor import Actor
+from tfserving_operator.reconcile.model_statuses import ModelStatuses
 from tfserving_operator.reconcile.observed import (
     InvalidServedModel,
     LoadedConfig,
@@ -21,14 +23,23 @@ from tfserving_operator.reconcile.observed import (
     parse_served_model,
 )
 from tfserving_operator.reconcile.plan import Plan, Refusal, make_plan
-from tfserving_operator.reconcile.pod_view import view_pod
-from tfserving_operator.reconcile.ports import Children, ControllerSettings, Events, KubeApi, ModelServers
+from tfserving_operator.reconcile.pod_view import PodView, view_pod
+from tfserving_operator.reconcile.ports import (
+    Children,
+    ControllerSettings,
+    Events,
+    KubeApi,
+    ModelServers,
+    RestModelServers,
+)
 from tfserving_operator.reconcile.report import DETAIL_INTERVAL_SECONDS, is_urgent, transitions
 from tfserving_operator.reconcile.server_answers import Answer, ask_servers
 from tfserving_operator.reconcile.status import compute_invalid_status, compute_status
+from tfserving_operator.resources.command import GRPC_PORT, REST_PORT
 
 log = logging.getLogger(__name__)
 
+_STATUS_TIMEOUT_SECONDS = 2.0
 _SOON_SECONDS = 2.0
 """When to look again while something is under way that no watch reports."""
 
@@ -63,6 +74,7 @@ class Controller:
         cache: Children,
         models: Callable[[ModelKey], RawObject | None],
         model_service: ModelServers,
+        rest_model_status: RestModelServers,
         settings: ControllerSettings,
         events: Events,
         clock: Callable[[], datetime],
@@ -71,6 +83,7 @@ class Controller:
         self._cache = cache
         self._models = models
         self._servers = model_service
+        self._rest_servers = rest_model_status
         self._settings = settings
         self._events = events
         self._clock = clock
@@ -137,10 +150,7 @@ class Controller:
 
     async def _observe(self, key: ModelKey, model: ServedModel, memory: _Memory) -> Observed:
         pods = tuple(view_pod(pod, self._clock()) for pod in self._cache.pods(key))
-        if model.spec.server.tls is None:
-            # With TLS the operator has no certificate to call with.
-            names = [entry.name for entry in model.spec.models]
-            memory.answers = await ask_servers(self._servers, names, pods, memory.answers, self._clock())
+        memory.answers = await ask_servers(partial(self._ask, model), pods, memory.answers, self._clock())
         alive = {pod.incarnation for pod in pods}
         memory.loaded = {incarnation: text for incarnation, text in memory.loaded.items() if incarnation in alive}
         return Observed(
@@ -154,6 +164,13 @@ class Controller:
             silent_since=min((a.silent_since for a in memory.answers.values() if a.silent_since), default=None),
             loaded_configs=dict(memory.loaded),
         )
+
+    async def _ask(self, model: ServedModel, pod: PodView) -> ModelStatuses:
+        names = [entry.name for entry in model.spec.models]
+        if model.spec.server.tls is None:
+            return await self._servers.status(f"{pod.ip}:{GRPC_PORT}", names, timeout_seconds=_STATUS_TIMEOUT_SECONDS)
+        # With TLS the operator has no certificate to call gRPC with.
+        return await self._rest_servers.status(f"{pod.ip}:{REST_PORT}", names, timeout_seconds=_STATUS_TIMEOUT_SECONDS)
 
     # Report
 

@@ -55,6 +55,13 @@ class ModelServers(Protocol):
         """Replace the server's model config; raises a ``ClientError`` where it refuses or does not answer."""
 
 
+class RestModelServers(Protocol):
+    """The model servers, by ``host:port`` of their REST API, which never has TLS."""
+
+    async def status(self, address: str, model_names: Sequence[str], *, timeout_seconds: float) -> ModelStatuses:
+        """Return what the server says; what it does not say is ``Unknown``, never an exception."""
+
+
 class Events(Protocol):
     """Where users read what happened."""
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from tfserving_operator.clients.model_service import Unknown
 from tfserving_operator.reconcile.model_statuses import ModelStatuses
 from tfserving_operator.reconcile.pod_view import PodView
-from tfserving_operator.reconcile.ports import ModelServers
-from tfserving_operator.resources.command import GRPC_PORT
 
-_TIMEOUT_SECONDS = 2.0
 _FRESH_SECONDS = 1.0
 """Several events at once must not ask a server several times."""
 
@@ -29,8 +26,7 @@ class Answer:
 
 
 async def ask_servers(
-    servers: ModelServers,
-    model_names: Sequence[str],
+    ask: Callable[[PodView], Awaitable[ModelStatuses]],
     pods: Sequence[PodView],
     known: Mapping[str, Answer],
     now: datetime,
@@ -38,9 +34,7 @@ async def ask_servers(
     """Ask every ready replica whose answer is old, all at once; return the answers by the pod's incarnation."""
     ready = [pod for pod in pods if pod.is_ready and pod.ip]
     due = [pod for pod in ready if _is_due(known.get(pod.incarnation), now)]
-    statuses = await asyncio.gather(
-        *(servers.status(f"{pod.ip}:{GRPC_PORT}", model_names, timeout_seconds=_TIMEOUT_SECONDS) for pod in due)
-    )
+    statuses = await asyncio.gather(*(ask(pod) for pod in due))
     fresh = {
         pod.incarnation: Answer(answer, now, _silent_since(answer, known.get(pod.incarnation), now))
         for pod, answer in zip(due, statuses, strict=True)
