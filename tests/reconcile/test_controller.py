@@ -389,6 +389,22 @@ async def test_why_no_pod_can_be_made_is_named(message: str, reason: str, words:
     assert words in condition(world, "Ready")["message"]
 
 
+async def test_a_missing_secret_is_named_although_no_event_tells_of_it() -> None:
+    world, controller, clock = await serving()
+    unmounted = {"type": "PodReadyToStartContainers", "status": "False", "lastTransitionTime": NOW.isoformat()}
+    world.fail_pods({"conditions": [SCHEDULED, unmounted]})
+    for pod in world.cached_pods:
+        pod["spec"] = {"volumes": [{"name": "tls", "secret": {"secretName": "certificate"}}]}
+    waited_seconds = 0.0
+    while condition(world, "Degraded")["status"] == "False" and waited_seconds < 60:
+        look_again_seconds = await controller.reconcile(KEY)
+        assert look_again_seconds is not None
+        clock.advance(look_again_seconds)
+        waited_seconds += look_again_seconds
+    assert condition(world, "Degraded")["reason"] == "MissingReference"
+    assert "Secret certificate" in condition(world, "Degraded")["message"]
+
+
 async def test_an_unreadable_spec_leaves_the_children_and_says_which_field() -> None:
     world, controller, _ = await serving()
     change_spec(world, {"models": []})

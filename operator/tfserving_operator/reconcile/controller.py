@@ -23,7 +23,7 @@ from tfserving_operator.reconcile.observed import (
     parse_served_model,
 )
 from tfserving_operator.reconcile.plan import Plan, Refusal, make_plan
-from tfserving_operator.reconcile.pod_view import PodView, view_pod
+from tfserving_operator.reconcile.pod_view import PodPhase, PodView, view_pod
 from tfserving_operator.reconcile.ports import (
     Children,
     ControllerSettings,
@@ -132,10 +132,10 @@ class Controller:
         return self._clock().replace(microsecond=0)
 
     def _look_again_seconds(self, observed: Observed, plan: Plan, refusals: Sequence[Refusal]) -> float | None:
-        """Return when to look without being told: only servers and refusals change without an event."""
+        """Return when to look without being told: servers, refusals and waits for volumes change without an event."""
         if plan.reloads:
             return _SOON_SECONDS
-        if refusals or any(pod.is_ready for pod in observed.pods):
+        if refusals or any(pod.is_ready or pod.phase is PodPhase.STARTING for pod in observed.pods):
             return self._settings.model_status_interval_seconds
         return None
 
