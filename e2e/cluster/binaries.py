@@ -188,7 +188,7 @@ def _go_install(part: Part, go: Path, destination: Path, progress: Progress) -> 
 
 def _module_source(part: Part, go: Path) -> Path:
     """Return where Go keeps the source of ``part.module``."""
-    command: list[str | Path] = [go, "list", "-m", "-f", "{{.Dir}}", part.module]
+    command = [str(go), "list", "-m", "-f", "{{.Dir}}", part.module]
     return Path(run(command, cwd=part.source, env=_go_environment()).stdout.strip())
 
 

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from e2e.cluster import binaries, images, network, oci, prerequisites, runs
+from e2e.cluster.argocd import ArgoCd
 from e2e.cluster.audit import AuditEvent, read_audit_log
 from e2e.cluster.commands import run
 from e2e.cluster.control_plane import ControlPlane
@@ -102,6 +103,11 @@ class Cluster:
     def prometheus(self) -> Prometheus:
         """The cluster's Prometheus; start it, if the options did not ask for it."""
         return Prometheus(self._control_plane)
+
+    @property
+    def argo_cd(self) -> ArgoCd:
+        """The cluster's Argo CD, which has to be started."""
+        return ArgoCd(self._control_plane)
 
     def kubectl(
         self,

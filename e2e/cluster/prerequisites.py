@@ -23,6 +23,7 @@ _PODS = {
     "igzip": "isal",  # containerd unpacks layers several times faster with it
     "/usr/lib/cni/ptp": "containernetworking-plugins",
 }
+_ARGO_CD = {"redis-check-rdb": "redis-tools", "git": "git"}
 _IMAGES = {"buildah": "buildah", "mmdebstrap": "mmdebstrap"}
 _WATCH_LIMIT = Path("/proc/sys/fs/inotify/max_user_instances")
 _WATCHES_WANTED = 1024
@@ -51,6 +52,16 @@ def ensure_image_builder(progress: Progress) -> None:
     """Install what building images from Dockerfiles needs."""
     _see_admin_programs()
     _install(_IMAGES, progress)
+
+
+def redis(progress: Progress) -> Path:
+    """Return the program that is a Redis server when it is called redis-server.
+
+    Debian's redis-server package holds no more than that name for it, and a service that starts at once.
+    """
+    _see_admin_programs()
+    _install(_ARGO_CD, progress)
+    return Path(str(shutil.which("redis-check-rdb")))
 
 
 def busybox(progress: Progress) -> Path:
