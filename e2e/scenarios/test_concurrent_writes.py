@@ -43,7 +43,12 @@ def writes_are_refused(platform: Platform) -> Iterator[None]:
         "metadata": {"name": STRANGLE},
         "spec": {
             "type": "Limited",
-            "limited": {"nominalConcurrencyShares": 0, "lendablePercent": 0, "limitResponse": {"type": "Reject"}},
+            "limited": {
+                "nominalConcurrencyShares": 0,
+                "lendablePercent": 0,
+                "borrowingLimitPercent": 0,
+                "limitResponse": {"type": "Reject"},
+            },
         },
     }
     schema = {
@@ -52,15 +57,15 @@ def writes_are_refused(platform: Platform) -> Iterator[None]:
         "metadata": {"name": STRANGLE},
         "spec": {
             "priorityLevelConfiguration": {"name": STRANGLE},
-            "matchingPrecedence": 1,
+            "matchingPrecedence": 10,
             "rules": [{"subjects": [subject], "resourceRules": [rule]}],
         },
     }
-    platform.cluster.kubectl("apply", "-f", "-", input=yaml.safe_dump_all([level, schema]))
     try:
+        platform.cluster.kubectl("apply", "-f", "-", input=yaml.safe_dump_all([level, schema]))
         yield
     finally:
-        platform.cluster.kubectl("delete", "flowschema,prioritylevelconfiguration", STRANGLE)
+        platform.cluster.kubectl("delete", "flowschema,prioritylevelconfiguration", STRANGLE, "--ignore-not-found")
 
 
 def test_too_many_requests_are_waited_out(platform: Platform, fleet: Fleet, good: dict[str, Any]) -> None:
@@ -73,13 +78,15 @@ def test_too_many_requests_are_waited_out(platform: Platform, fleet: Fleet, good
     with writes_are_refused(platform):
         # Flow control takes a moment to know its new rules, so ServedModels are made until one of them meets them.
         def refused() -> list[Any]:
-            fleet.apply(fleet.served_model(f"m{len(fleet.list_objects('servedmodels'))}", good))
+            name = f"m{len(fleet.list_objects('servedmodels'))}"
+            fleet.apply(fleet.served_model(name, {**good, "replicas": 0}))
             return refusals()
 
         fleet.wait("a 429", refused, timeout_seconds=60)
     for model in fleet.list_objects("servedmodels"):
         fleet.wait_settled(model["metadata"]["name"], timeout_seconds=120)
         assert not [event for event in fleet.events(model["metadata"]["name"]) if event["type"] == "Warning"]
+    print(f"{len(refusals())} answers of 429, {len(fleet.list_objects('servedmodels'))} ServedModels")
 
 
 def test_writes_at_the_same_moment_are_no_trouble(fleet: Fleet, good: dict[str, Any]) -> None:
