@@ -45,6 +45,9 @@ MISTAKES = {
         "not-there",
         spec={"server": {"env": [{"name": "KEY", "secretKeyRef": {"name": "not-there", "key": "k"}}]}},
     ),
+    "missing-certificate": Mistake(
+        "MissingReference", "Secret not-there", spec={"server": {"tls": {"secretName": "not-there"}}}
+    ),
     "too-big-for-its-limit": Mistake("InsufficientDiskSpace", "1.0 MiB", archive="bulky", model={"sizeLimit": "1Mi"}),
 }
 

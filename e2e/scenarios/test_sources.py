@@ -62,12 +62,16 @@ def sources(platform: Platform, s3: ObjectStore, tmp_path_factory: pytest.TempPa
     volume.mkdir()
     sources = Sources(fleet, volume, s3.upload(directory / "two", "vision/two"))
     sources.publish("published", 1)
+    sources.publish("spoiled", 1)
     sources.publish("labelled", 1)
     sources.publish("labelled", 2)
     make_claim(fleet, "models", volume)
     make_secret(fleet, "right-keys", s3.secret_values())
     make_secret(fleet, "wrong-keys", s3.secret_values(secret_key="not-the-secret-key"))
     serve_all(sources)
+    fleet.wait_settled("volume")
+    fleet.wait_settled("spoiled")
+    sources.publish("spoiled", 2, Behaviour(fail_load="Data loss: file is too short to be a table"))
     yield sources
     platform.cluster.kubectl("delete", "namespace", fleet.namespace, "--wait=false")
     platform.cluster.kubectl("delete", "persistentvolume", f"{fleet.namespace}-models", "--wait=false")
@@ -113,6 +117,7 @@ def serve_all(sources: Sources) -> None:
     models = {
         "bucket": [sources.from_bucket()],
         "volume": [model("pvc://models/published")],
+        "spoiled": [model("pvc://models/spoiled")],
         "image": [model(f"oci://{IMAGE}")],
         "mixed": [
             sources.from_bucket(name="fetched"),
@@ -146,25 +151,29 @@ def test_the_latest_of_a_bucket_is_served_and_a_named_one_in_its_place(sources: 
         fleet.wait("version 1 answers", lambda: prediction(fleet, "bucket") == 1.0)
 
 
-def test_a_volume_takes_new_versions_at_run_time_and_survives_a_corrupt_one(sources: Sources) -> None:
+def test_a_volume_takes_new_versions_at_run_time(sources: Sources) -> None:
     fleet = sources.fleet
-    fleet.wait_settled("volume")
     assert prediction(fleet, "volume") == 1.0
     pods = pod_uids(fleet, "volume")
     with fleet.keeps_serving("volume", "m"):
         sources.publish("published", 2)
         fleet.wait("version 2 answers", lambda: prediction(fleet, "volume") == 2.0)
-        sources.publish("published", 3, Behaviour(fail_load="Data loss: file is too short to be a table"))
-        condition = fleet.wait_condition("volume", "Degraded", "True", reason="ModelLoadFailed")
-        print(f"corrupt at run time: {condition['message']}")
-        assert "version 3 did not load" in condition["message"]
-        assert "file is too short to be a table" in condition["message"]
-        assert fleet.condition("volume", "Ready")["status"] == "True"
-        assert prediction(fleet, "volume") == 2.0
-        sources.publish("published", 4)
-        fleet.wait("version 4 answers", lambda: prediction(fleet, "volume") == 4.0)
-        fleet.wait_condition("volume", "Degraded", "False")
     assert pod_uids(fleet, "volume") == pods
+
+
+def test_a_corrupt_version_at_run_time_is_told_while_the_old_one_serves(sources: Sources) -> None:
+    fleet = sources.fleet
+    condition = fleet.wait_condition("spoiled", "Degraded", "True", reason="ModelLoadFailed")
+    print(f"corrupt at run time: {condition['message']}")
+    assert "version 2 did not load" in condition["message"]
+    assert "file is too short to be a table" in condition["message"]
+    assert fleet.condition("spoiled", "Ready")["status"] == "True"
+    assert prediction(fleet, "spoiled") == 1.0
+    sources.publish("spoiled", 3)
+    fleet.wait("version 3 answers", lambda: prediction(fleet, "spoiled") == 3.0)
+    fleet.wait_condition("spoiled", "Degraded", "False")
+    [pod] = fleet.pods("spoiled")
+    assert [status["restartCount"] for status in pod["status"]["containerStatuses"]] == [0]
 
 
 def test_an_image_is_mounted(sources: Sources) -> None:
