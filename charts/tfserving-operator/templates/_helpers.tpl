@@ -40,7 +40,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- define "tfserving-operator.rules" -}}
 - apiGroups: [tfserving.dev]
   resources: [servedmodels]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [tfserving.dev]
   resources: [servedmodels/status]
   verbs: [patch]
@@ -59,7 +59,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   verbs: [get, list, watch, create, update, patch, delete]
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
