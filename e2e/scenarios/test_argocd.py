@@ -1,4 +1,7 @@
-"""ServedModels in Git, kept by a real Argo CD: they stay Synced, and nothing of them is fought over."""
+"""ServedModels in Git, kept by a real Argo CD: they stay Synced, and nothing of them is fought over.
+
+Applications are watched while the first tests run; those after them are about what was seen.
+"""
 
 from __future__ import annotations
 
@@ -153,99 +156,49 @@ def _documents(text: str) -> Iterator[Manifest]:
         position = end + len("\n")
 
 
+@dataclass(frozen=True)
+class Watch:
+    """The Applications of MODES, each named as its mode, while the operator and other tests are at work."""
+
+    read: Callable[[], Sights]
+    began: float
+
+    def is_enough(self) -> bool:
+        if time.monotonic() - self.began < WATCHED_SECONDS:
+            return False
+        noted = self.read()
+        return all(reconciles(noted[name]) >= RECONCILES_WANTED for name in MODES)
+
+
 @pytest.fixture(scope="module")
-def sights(cluster: Cluster, argo_cd: ArgoCd, tmp_path_factory: pytest.TempPathFactory) -> Sights:
-    """What the Applications said while the operator worked for 30 s: an Application for each mode, named as it."""
+def watch(cluster: Cluster, argo_cd: ArgoCd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watch]:
     revision = argo_cd.commit(as_files("models", models_for_git()), "Add models")
     for name, mode in MODES.items():
         argo_cd.apply(mode.application(name, "models", name))
     for name in MODES:
         argo_cd.wait_synced(name, revision)
     with watching_applications(cluster, tmp_path_factory.mktemp("watch") / "applications.log") as read:
-        began = time.monotonic()
+        watch = Watch(read, time.monotonic())
         for name in MODES:
             cluster.kubectl("scale", "servedmodel/digits", "--replicas=2", "-n", name)
             cluster.kubectl("patch", "servedmodel/fraud", "--type=merge", '-p={"spec":{"paused":true}}', "-n", name)
             wait(partial(get, cluster, "deployment", "mnist-default", name), "a child")
             cluster.kubectl("delete", "deployment", "mnist-default", "-n", name)
+        yield watch
 
-        def is_enough() -> bool:
-            if time.monotonic() - began < WATCHED_SECONDS:
-                return False
-            noted = read()
-            return all(reconciles(noted[name]) >= RECONCILES_WANTED for name in MODES)
 
-        wait(is_enough, "reconciles of every Application", timeout_seconds=120)
-        return read()
+@pytest.fixture(scope="module")
+def sights(watch: Watch) -> Sights:
+    """What the Applications said in at least 30 s."""
+    wait(watch.is_enough, "reconciles of every Application", timeout_seconds=120)
+    return watch.read()
 
 
 def reconciles(statuses: list[ApplicationStatus]) -> int:
     return len({status.reconciled_at for status in statuses})
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_served_models_stay_synced_while_the_operator_works(sights: Sights, mode: str) -> None:
-    print(f"{mode}: {reconciles(sights[mode])} reconciles in {WATCHED_SECONDS} s")
-    assert [status for status in sights[mode] if status.sync.status != "Synced"] == []
-    # Nothing else than what is in Git: children are neither compared nor pruned.
-    wanted = {("ServedModel", manifest["metadata"]["name"], "Synced", False) for manifest in models_for_git()}
-    seen = {
-        (resource.kind, resource.name, resource.status, resource.requires_pruning)
-        for status in sights[mode]
-        for resource in status.resources
-    }
-    assert seen == wanted
-    assert len({status.operation_state.started_at for status in sights[mode]}) == 1
-
-
-@pytest.mark.usefixtures("sights")
-@pytest.mark.parametrize("mode", MODES)
-def test_what_git_leaves_out_is_kept_by_the_next_sync(cluster: Cluster, argo_cd: ArgoCd, mode: str) -> None:
-    before = argo_cd.status(mode)
-    argo_cd.sync(mode, sync_options=MODES[mode].sync_options)
-
-    def is_done() -> bool:
-        operation = argo_cd.status(mode).operation_state
-        return operation.started_at > before.operation_state.started_at and operation.phase == "Succeeded"
-
-    wait(is_done, "the next sync")
-    scaled, paused = (get(cluster, "servedmodel", name, mode) or {} for name in ("digits", "fraud"))
-    assert scaled["spec"]["replicas"] == 2
-    assert paused["spec"]["paused"] is True
-    assert argo_cd.wait_synced(mode, before.sync.revision).sync.status == "Synced"
-
-
-@pytest.mark.usefixtures("sights")
-@pytest.mark.parametrize("mode", MODES)
-def test_only_the_operator_writes_children_and_it_writes_no_spec(cluster: Cluster, mode: str) -> None:
-    events = [event for event in cluster.audit_events() if event.namespace == mode]
-    by_operator = {
-        (event.verb, event.subresource)
-        for event in events
-        if event.user == OPERATOR_USER and event.resource == "servedmodels" and event.verb not in READS
-    }
-    by_argo_cd = [
-        event
-        for event in events
-        if event.user == ARGO_CD_USER and event.resource in CHILD_KINDS and event.verb not in READS
-    ]
-    assert by_operator == {("patch", "status")}
-    assert by_argo_cd == []
-    assert {event.resource for event in events if event.user == OPERATOR_USER} >= {*CHILD_KINDS, "events"}
-
-
-@pytest.mark.usefixtures("sights")
-def test_health_says_how_the_models_are(argo_cd: ArgoCd) -> None:
-    expected = {"asleep": "Healthy", "frozen": "Suspended", "digits": "Progressing"}
-
-    def health() -> dict[str, str]:
-        resources = argo_cd.status("server-side-diff").resources
-        return {resource.name: resource.health.status for resource in resources}
-
-    wait(lambda: expected.items() <= health().items(), "each model's health")
-    assert argo_cd.status("server-side-diff").conditions == ()
-
-
+@pytest.mark.usefixtures("watch")
 @pytest.mark.parametrize("mode", MODES)
 def test_the_crd_is_synced_also_by_the_next_sync(cluster: Cluster, argo_cd: ArgoCd, mode: str) -> None:
     argo_cd.apply(MODES[mode].application("crd", "crds", "default"))
@@ -268,6 +221,7 @@ def test_the_crd_is_synced_also_by_the_next_sync(cluster: Cluster, argo_cd: Argo
     assert after["metadata"]["generation"] == crd["metadata"]["generation"]
 
 
+@pytest.mark.usefixtures("watch")
 def test_git_is_followed_to_the_end(cluster: Cluster, argo_cd: ArgoCd) -> None:
     """A change, a model that leaves Git, and the Application that goes with all that it made, in each mode."""
     applications = {f"followed-{name}": mode for name, mode in MODES.items()}
@@ -343,6 +297,7 @@ HEALTH: dict[str, tuple[Manifest, str, str]] = {
 }
 
 
+@pytest.mark.usefixtures("watch")
 @pytest.mark.parametrize("case", HEALTH)
 def test_the_health_script_of_the_settings(argo_cd: ArgoCd, tmp_path: Path, case: str) -> None:
     given, health, message = HEALTH[case]
@@ -359,3 +314,66 @@ def test_the_health_script_of_the_settings(argo_cd: ArgoCd, tmp_path: Path, case
     said = run([argo_cd.executable, *show_health, file, "--argocd-cm-path", SETTINGS]).stdout
     assert said.splitlines()[0] == f"STATUS: {health}"
     assert f"MESSAGE: {message}" in said
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_served_models_stay_synced_while_the_operator_works(sights: Sights, mode: str) -> None:
+    print(f"{mode}: {reconciles(sights[mode])} reconciles were seen")
+    assert [status for status in sights[mode] if status.sync.status != "Synced"] == []
+    # Nothing else than what is in Git: children are neither compared nor pruned.
+    wanted = {("ServedModel", manifest["metadata"]["name"], "Synced", False) for manifest in models_for_git()}
+    seen = {
+        (resource.kind, resource.name, resource.status, resource.requires_pruning)
+        for status in sights[mode]
+        for resource in status.resources
+    }
+    assert seen == wanted
+    assert len({status.operation_state.started_at for status in sights[mode]}) == 1
+
+
+@pytest.mark.usefixtures("sights")
+@pytest.mark.parametrize("mode", MODES)
+def test_what_git_leaves_out_is_kept_by_the_next_sync(cluster: Cluster, argo_cd: ArgoCd, mode: str) -> None:
+    before = argo_cd.status(mode)
+    argo_cd.sync(mode, sync_options=MODES[mode].sync_options)
+
+    def is_done() -> bool:
+        operation = argo_cd.status(mode).operation_state
+        return operation.started_at > before.operation_state.started_at and operation.phase == "Succeeded"
+
+    wait(is_done, "the next sync")
+    scaled, paused = (get(cluster, "servedmodel", name, mode) or {} for name in ("digits", "fraud"))
+    assert scaled["spec"]["replicas"] == 2
+    assert paused["spec"]["paused"] is True
+    assert argo_cd.wait_synced(mode, before.sync.revision).sync.status == "Synced"
+
+
+@pytest.mark.usefixtures("sights")
+@pytest.mark.parametrize("mode", MODES)
+def test_only_the_operator_writes_children_and_it_writes_no_spec(cluster: Cluster, mode: str) -> None:
+    events = [event for event in cluster.audit_events() if event.namespace == mode]
+    by_operator = {
+        (event.verb, event.subresource)
+        for event in events
+        if event.user == OPERATOR_USER and event.resource == "servedmodels" and event.verb not in READS
+    }
+    by_argo_cd = [
+        event
+        for event in events
+        if event.user == ARGO_CD_USER and event.resource in CHILD_KINDS and event.verb not in READS
+    ]
+    assert by_operator == {("patch", "status")}
+    assert by_argo_cd == []
+    assert {event.resource for event in events if event.user == OPERATOR_USER} >= {*CHILD_KINDS, "events"}
+
+
+@pytest.mark.usefixtures("sights")
+def test_health_says_how_the_models_are(argo_cd: ArgoCd) -> None:
+    expected = {"asleep": "Healthy", "frozen": "Suspended", "digits": "Progressing"}
+
+    def health() -> dict[str, str]:
+        resources = argo_cd.status("server-side-diff").resources
+        return {resource.name: resource.health.status for resource in resources}
+
+    wait(lambda: expected.items() <= health().items(), "each model's health")
+    assert argo_cd.status("server-side-diff").conditions == ()
