@@ -131,7 +131,7 @@ def test_a_drained_node_keeps_a_replica_until_others_can_run(fleet: Fleet, model
     assert nodes_of(fleet, "default") == [CPU_NODE, CPU_NODE]
     try:
         with fleet.keeps_serving("m", "m"):
-            refused = cluster.kubectl(*drain, "--timeout=10s", check=False)
+            refused = cluster.kubectl(*drain, "--timeout=5s", check=False)
             assert refused.returncode != 0
             assert "Cannot evict pod as it would violate the pod's disruption budget" in refused.stderr
             assert fleet.condition("m", "Ready")["status"] == "True"
