@@ -30,6 +30,7 @@ test-unit: .venv/synced ## Unit and property tests: the fast loop, under a minut
 
 .PHONY: test-e2e
 test-e2e: .venv/synced ## End-to-end tests on the embedded cluster
+	@$(PYTHON) -m e2e.cluster build
 	$(RUN)/pytest e2e
 
 .PHONY: lint

@@ -37,7 +37,7 @@ class Fleet:
 
     def served_model(self, name: str, spec: Mapping[str, Any]) -> Manifest:
         """Return a manifest that uses the model server under test and small resources."""
-        server = {"image": self.server_image, "drainSeconds": 2, **spec.get("server", {})}
+        server = {"image": self.server_image, "drainSeconds": 5, **spec.get("server", {})}
         pools = spec.get("pools", [{"name": "default"}])
         return {
             "apiVersion": "tfserving.dev/v1alpha1",

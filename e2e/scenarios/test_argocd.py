@@ -288,7 +288,7 @@ HEALTH: dict[str, tuple[Manifest, str, str]] = {
         "Degraded is True",
     ),
     "stalled": (
-        {"conditions": [condition("Degraded", "True", "ApiUnavailable"), condition("Stalled", "True")]},
+        {"conditions": [condition("Degraded", "True", "SourceUnavailable"), condition("Stalled", "True")]},
         "Degraded",
         "Degraded is True",
     ),

@@ -139,6 +139,6 @@ def test_a_bad_change_leaves_what_serves_alone(fleet: Fleet, store: ModelStore) 
         broken = {"name": "m", "source": {"uri": f"{store.url}/corrupt.tar.gz"}}
         fleet.serve("steady", {"models": [broken]}, ready=False)
         condition = fleet.wait_condition("steady", "Degraded", "True", reason="ModelLoadFailed", timeout_seconds=90)
-        assert "1 replicas go on serving" in condition["message"]
+        assert "go on serving: 1" in condition["message"]
         assert fleet.condition("steady", "Ready")["status"] == "True"
         fleet.serve("steady", {"models": [model]})

@@ -98,7 +98,7 @@ def test_a_second_replica_for_one_gpu_is_named_while_the_first_serves(
         condition = fleet.wait_condition("m", "Degraded", "True", reason="Unschedulable")
         print(f"no GPU left: {condition['message']}")
         assert "Insufficient nvidia.com/gpu" in condition["message"]
-        assert "1 replicas go on serving" in condition["message"]
+        assert "go on serving: 1" in condition["message"]
         assert fleet.condition("m", "Ready")["status"] == "True"
         assert "1 of 2 replicas" in fleet.condition("m", "Ready")["message"]
 

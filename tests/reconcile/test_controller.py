@@ -405,6 +405,15 @@ async def test_a_missing_secret_is_named_although_no_event_tells_of_it() -> None
     assert "Secret certificate" in condition(world, "Degraded")["message"]
 
 
+async def test_a_stuck_pool_is_degraded_even_where_no_pod_says_why() -> None:
+    world, controller, _ = await serving()
+    late = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded", "message": "late"}
+    world.objects[DEPLOYMENT]["status"] = {"replicas": 1, "conditions": [late]}
+    world.fail_pods({"conditions": [SCHEDULED, NOT_READY]})
+    await controller.reconcile(KEY)
+    assert condition(world, "Degraded")["reason"] == "ReplicasUnavailable"
+
+
 async def test_an_unreadable_spec_leaves_the_children_and_says_which_field() -> None:
     world, controller, _ = await serving()
     change_spec(world, {"models": []})

@@ -135,7 +135,6 @@ class Reason(DocumentedWord):
         "ModelStatusUnknown",
         "The servers could not be asked what they serve; look at network policies between operator and pods.",
     )
-    API_UNAVAILABLE = "ApiUnavailable", "The API server did not take a change; it is retried."
 
 
 class Condition(ApiModel):

@@ -28,7 +28,7 @@ def decide_degraded(observed: Observed, pools: Sequence[PoolState], refusals: Se
     faults: list[tuple[Reason, str]] = [(refusal.reason, refusal.message) for refusal in refusals]
     for pool in pools:
         if pool.problem is not None and pool.ready < max(pool.desired, pool.total):
-            serving = f" ({pool.ready} replicas go on serving)" if pool.ready else ""
+            serving = f" (ready replicas that go on serving: {pool.ready})" if pool.ready else ""
             faults.append((pool.problem.reason, f"pool {pool.name}: {pool.problem.message}{serving}"))
     faults += _model_faults(observed)
     if not faults:

@@ -56,7 +56,8 @@ def pool_state(observed: Observed, plan: Plan, name: str) -> PoolState:
 
 def _pool_problem(pods: Sequence[PodView], deployment_status: RawObject) -> PodProblem | None:
     """The pool's first problem, in an order that does not depend on which pod was asked first."""
-    failure = next((c for c in deployment_status.get("conditions", []) if c["type"] == "ReplicaFailure"), None)
+    conditions = {condition["type"]: condition for condition in deployment_status.get("conditions", [])}
+    failure = conditions.get("ReplicaFailure")
     if failure is not None and failure["status"] == "True":
         return PodProblem(
             _refusal_reason(failure["message"]), f"a pod was refused: {' '.join(failure['message'].split())}"
@@ -64,7 +65,14 @@ def _pool_problem(pods: Sequence[PodView], deployment_status: RawObject) -> PodP
     problems = sorted(
         {pod.problem for pod in pods if pod.problem}, key=lambda problem: (problem.reason, problem.message)
     )
-    return problems[0] if problems else None
+    if problems:
+        return problems[0]
+    # The Deployment controller's verdict after progressDeadlineSeconds: the last resort, as it knows no cause.
+    if conditions.get("Progressing", {}).get("reason") == "ProgressDeadlineExceeded":
+        return PodProblem(
+            Reason.REPLICAS_UNAVAILABLE, "replicas do not become ready and the pods do not say why: read their events"
+        )
+    return None
 
 
 def _refusal_reason(message: str) -> Reason:
