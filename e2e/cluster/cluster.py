@@ -289,6 +289,7 @@ class Cluster:
             link=network.build_hub(sandbox),
             binaries=built,
             unreachable_toleration_seconds=options.unreachable_toleration_seconds,
+            node_grace_seconds=options.node_grace_seconds,
         )
         control_plane.start(crds=options.crds, progress=progress)
         if options.nodes:

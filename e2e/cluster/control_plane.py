@@ -42,6 +42,7 @@ class ControlPlane:
     link: HostLink
     binaries: Binaries
     unreachable_toleration_seconds: int
+    node_grace_seconds: int = 8
 
     @property
     def server(self) -> str:
@@ -222,7 +223,7 @@ class ControlPlane:
                 f"--cluster-signing-cert-file={pki / 'ca.crt'}",
                 f"--cluster-signing-key-file={pki / 'ca.key'}",
                 # A tenth of the defaults, so that tests of lost nodes take seconds.
-                "--node-monitor-grace-period=8s",
+                f"--node-monitor-grace-period={self.node_grace_seconds}s",
                 "--node-monitor-period=1s",
             ],
         )

@@ -26,5 +26,9 @@ class ClusterOptions(BaseModel):
     """Files or directories with custom resource definitions, installed before the controllers start."""
     detached: bool = False
     """Whether the cluster stays up when this process ends; it then runs until somebody stops it by name."""
+    node_grace_seconds: int = Field(default=8, ge=2)
+    """How long a node may stay silent before it counts as lost; short, so that tests of a loss are quick.
+
+    Kubernetes' own default is 50: choose that to take the apiserver away for long, as nodes cannot report meanwhile."""
     unreachable_toleration_seconds: int = Field(default=300, ge=0)
     """How long pods stay on a node that is not ready or unreachable, unless they say so themselves."""

@@ -24,7 +24,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 def platform(request: pytest.FixtureRequest) -> Iterator[Platform]:
     """A one-node cluster with the operator installed from its chart."""
-    options = ClusterOptions(nodes=1, crds=(PROJECT / "crds",))
+    options = ClusterOptions(nodes=1, crds=(PROJECT / "crds",), node_grace_seconds=50)
     with Cluster.start(options) as cluster:
         image = request.config.getoption("--server-image") or build_model_server(cluster)
         install_operator(cluster, "log.level=debug")

@@ -227,7 +227,7 @@ def test_log_is_json_without_pod_specs(cluster: Cluster, namespace: str, tmp_pat
 
     lines = operator.log_lines()
     assert {"timestamp", "level", "logger", "message"} <= set(lines[0])
-    assert "applied" in {line["message"] for line in lines}
+    assert "created" in {line["message"] for line in lines}
     assert "volumeMounts" not in operator.log_file.read_text()
 
 

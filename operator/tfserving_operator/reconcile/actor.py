@@ -103,9 +103,8 @@ class Actor:
                 await self._tell(raw, verb, "Apply", f"{verb} {', '.join(f'{ref.kind} {ref.name}' for ref in refs)}")
 
     async def _tell(self, raw: RawObject, reason: str, action: str, message: str) -> None:
-        log.info(
-            message, extra={"model": f"{raw['metadata']['namespace']}/{raw['metadata']['name']}", "reason": reason}
-        )
+        key = f"{raw['metadata']['namespace']}/{raw['metadata']['name']}"
+        log.info(reason.lower(), extra={"model": key, "detail": message})
         telemetry.DECISIONS.labels(action, reason).inc()
         await self._events.publish(regarding=raw, event_type="Normal", reason=reason, action=action, message=message)
 
