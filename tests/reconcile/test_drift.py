@@ -55,3 +55,10 @@ def test_a_change_by_hand_is_seen(path: str, value: Any) -> None:
 )
 def test_quantities_are_compared_as_numbers(live: Any, desired: Any, same: bool) -> None:
     assert (changed_paths({"limits": {"cpu": live}}, {"limits": {"cpu": desired}}) == []) is same
+
+
+def test_one_volume_mounted_twice_is_no_change() -> None:
+    mounts = [{"name": "v", "mountPath": "/a"}, {"name": "v", "mountPath": "/b"}]
+    live = [{**mount, "recursiveReadOnly": "Disabled"} for mount in reversed(mounts)]
+    assert changed_paths({"volumeMounts": live}, {"volumeMounts": mounts}) == []
+    assert changed_paths({"volumeMounts": live[:1]}, {"volumeMounts": mounts}) != []

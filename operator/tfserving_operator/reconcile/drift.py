@@ -58,9 +58,12 @@ def _changed_items(live: Any, desired: Sequence[Any], path: str) -> list[str]:
 
 
 def _list_key(items: Sequence[Any]) -> str | None:
+    """Return the key that tells the items apart; one volume may be mounted twice, so a name need not be it."""
     for key in _LIST_KEYS:
         if items and all(isinstance(item, Mapping) and key in item for item in items):
-            return key
+            values = [item[key] for item in items]
+            if len(set(values)) == len(values):
+                return key
     return None
 
 
