@@ -88,11 +88,14 @@ class OperatorProcess:
 
 
 @contextmanager
-def operator_process(cluster: Cluster, directory: Path, **settings: str | int | float) -> Iterator[OperatorProcess]:
+def operator_process(
+    cluster: Cluster, directory: Path, *, kubeconfig: Path | None = None, **settings: str | int | float
+) -> Iterator[OperatorProcess]:
     """Run an operator with ``settings`` (as in TFSERVING_OPERATOR_…) until left."""
     directory.mkdir(parents=True, exist_ok=True)
-    kubeconfig = directory / "kubeconfig"
-    kubeconfig.write_text(cluster.kubeconfig_as(USER, ["system:masters"]))
+    if kubeconfig is None:
+        kubeconfig = directory / "kubeconfig"
+        kubeconfig.write_text(cluster.kubeconfig_as(USER, ["system:masters"]))
     defaults = {"health_port": 0, "metrics_port": 0, "log_format": "json", "log_level": "info"}
     environment = {
         **os.environ,

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from e2e.cluster import AuditEvent, Cluster, ClusterOptions
+from e2e.scenarios.busy_api_server import busy_api_server, point_at
 from e2e.scenarios.operator_process import USER, OperatorProcess, operator_process, wait_until
 from e2e.scenarios.platform import PROJECT
 from tfserving_operator.reconcile.report import DETAIL_INTERVAL_SECONDS
@@ -32,7 +33,9 @@ def cluster() -> Iterator[Cluster]:
 @pytest.fixture
 def crd(cluster: Cluster) -> None:
     cluster.kubectl("apply", "--server-side", "-f", str(CRD))
-    cluster.kubectl("wait", "--for=condition=Established", "crd/servedmodels.tfserving.dev", "--timeout=20s")
+    # kubectl's wait fails at once on a definition that has no conditions yet.
+    established = ("wait", "--for=condition=Established", "crd/servedmodels.tfserving.dev", "--timeout=5s")
+    wait_until(lambda: cluster.kubectl(*established, check=False).returncode == 0, "the CRD is established")
 
 
 @pytest.fixture
@@ -241,3 +244,26 @@ def test_only_the_watched_namespaces_are_looked_after(cluster: Cluster, namespac
 
     assert not has_status(cluster, other, "m")
     assert {event.namespace for event in cluster.audit_events(user=USER) if event.namespace == other} == set()
+
+
+@pytest.mark.usefixtures("crd")
+def test_answers_of_429_and_409_are_tried_again_and_alarm_nobody(
+    cluster: Cluster, namespace: str, tmp_path: Path
+) -> None:
+    kubeconfig = cluster.kubeconfig_as(USER, ["system:masters"])
+    with busy_api_server(kubeconfig, tmp_path) as busy:
+        pointed = point_at(kubeconfig, busy.url, tmp_path / "busy.kubeconfig")
+        with operator_process(cluster, tmp_path, kubeconfig=pointed) as operator:
+            apply(cluster, served_model(namespace, "m"))
+            wait_until(lambda: has_status(cluster, namespace, "m"), "a status", timeout_seconds=60)
+            operator.stop()
+    assert busy.refused[429] >= 7
+    assert busy.refused[409] >= 7
+    for kind, name in (("deployment", "m-default"), ("service", "m"), ("pdb", "m-default")):
+        assert get(cluster, namespace, kind, name) is not None
+    events = cluster.kubectl("get", "events", "-n", namespace, "-o", "json").stdout
+    about = [event for event in json.loads(events)["items"] if event["involvedObject"]["kind"] == "ServedModel"]
+    # Without nodes pods stay unscheduled, which is told; refused writes are not.
+    assert {event["reason"] for event in about} <= {"Created", "Unschedulable", "MissingReference"}
+    levels = {line["level"] for line in operator.log_lines()}
+    assert "ERROR" not in levels
