@@ -514,3 +514,13 @@ async def test_a_server_that_stays_silent_makes_degraded_unknown_and_ready_stays
     assert condition(world, "Degraded")["status"] == "Unknown"
     assert condition(world, "Degraded")["reason"] == "ModelStatusUnknown"
     assert condition(world, "Ready")["status"] == "True"
+
+
+async def test_pods_of_an_earlier_spec_are_not_asked_for_the_new_version() -> None:
+    world, controller, clock = await serving({"models": [FETCHED | {"versions": {"specific": [1]}}]})
+    change_spec(world, {"models": [FETCHED | {"versions": {"specific": [2]}}]})
+    for _ in range(3):
+        clock.advance(20)
+        await controller.reconcile(KEY)
+    assert condition(world, "Degraded")["status"] == "False"
+    assert [event for event in world.events if event[0] == "Warning"] == []

@@ -9,7 +9,7 @@ from tfserving_operator.api.conditions import Reason
 from tfserving_operator.reconcile.conditions import Verdict
 from tfserving_operator.reconcile.model_statuses import available_versions, is_known, wanted_failures
 from tfserving_operator.reconcile.observed import Observed
-from tfserving_operator.reconcile.plan import Refusal
+from tfserving_operator.reconcile.plan import Refusal, current_models_config
 from tfserving_operator.reconcile.pod_view import PodView
 from tfserving_operator.reconcile.pool_state import PoolState
 from tfserving_operator.reconcile.wording import shorten
@@ -41,6 +41,8 @@ def decide_degraded(observed: Observed, pools: Sequence[PoolState], refusals: Se
 def _model_faults(observed: Observed) -> list[tuple[Reason, str]]:
     faults: list[tuple[Reason, str]] = []
     ready = [pod for pod in observed.pods if pod.is_ready]
+    followers = [pod for pod in ready if current_models_config(observed) in pod.config_maps]
+    reloading = _is_reloading(observed, followers)
     for model in observed.model.spec.models:
         answers = [observed.model_statuses[pod.uid] for pod in ready if pod.uid in observed.model_statuses]
         failures = {v.version: v.error_message for statuses in answers for v in wanted_failures(statuses, model)}
@@ -52,10 +54,11 @@ def _model_faults(observed: Observed) -> list[tuple[Reason, str]]:
                     "that were available go on serving: publish a good one under a new number",
                 )
             )
-        known = [statuses for statuses in answers if is_known(statuses, model.name)]
-        available = set().union(*(available_versions(statuses, model.name) for statuses in known))
-        if not known or len(known) < len(ready) or _is_reloading(observed, ready):
+        # A replica of an earlier spec cannot have what this one asks for: new pods are on their way.
+        current = [observed.model_statuses.get(pod.uid, {}) for pod in followers]
+        if not current or not all(is_known(statuses, model.name) for statuses in current) or reloading:
             continue
+        available = set().union(*(available_versions(statuses, model.name) for statuses in current))
         for wanted in sorted(set(model.versions.specific or ()) - available - set(failures)):
             faults.append((Reason.VERSION_NOT_FOUND, _missing_version(model.name, wanted, available)))
         for label, version in sorted(model.labels.items()):

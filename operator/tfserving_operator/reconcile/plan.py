@@ -183,6 +183,12 @@ def _template_config_maps(observed: Observed) -> frozenset[str]:
     )
 
 
+def current_models_config(observed: Observed) -> str:
+    """Name of the ConfigMap that replicas of the current set of models are started with."""
+    model = observed.model
+    return models_config_name(model.metadata.name, build_models_config(model.spec).pod_hash)
+
+
 def _reloads(observed: Observed) -> list[Reload]:
     """Return what running servers are to be told.
 
@@ -192,7 +198,7 @@ def _reloads(observed: Observed) -> list[Reload]:
     model = observed.model
     if model.spec.server.tls is not None:
         return []
-    config_name = models_config_name(model.metadata.name, build_models_config(model.spec).pod_hash)
+    config_name = current_models_config(observed)
     reloads = []
     for pod in observed.pods:
         statuses = observed.model_statuses.get(pod.uid)
