@@ -143,7 +143,11 @@ class Fleet:
 
     def predict_label(self, service: str, model: str, label: str) -> Any:
         """Send a prediction to a version label; return the decoded answer, None where it is not served."""
-        answer = self._post(service, f"{model}/labels/{label}")
+        return self.predict_path(service, f"{model}/labels/{label}")
+
+    def predict_path(self, service: str, path: str) -> Any:
+        """Send a prediction to a model's path; return the decoded answer, None where it is not served."""
+        answer = self._post(service, path)
         return answer.json() if answer.is_success else None
 
     def _post(self, service: str, path: str) -> httpx.Response:

@@ -47,7 +47,12 @@ def test_grpc_speaks_tls_and_nothing_else(fleet: Fleet, store: ModelStore, tmp_p
     models = [{"name": "m", "source": {"uri": f"{store.url}/good.tar.gz"}}]
     fleet.serve("m", {"models": models, "server": {"tls": {"secretName": "certificate"}}})
     address = f"{fleet.service_address('m')}:8500"
-    assert available_versions(fleet.cluster, address, "m", certificate, SERVER_NAME) == {"versions": [1]}
+    # The node's proxy learns of a new endpoint a moment after it is ready.
+    fleet.wait(
+        "version 1 over TLS",
+        lambda: available_versions(fleet.cluster, address, "m", certificate, SERVER_NAME) == {"versions": [1]},
+        timeout_seconds=30,
+    )
     assert available_versions(fleet.cluster, address, "m") == {"error": "UNAVAILABLE"}
     assert fleet.predict("m", "m")
     assert fleet.condition("m", "Degraded")["status"] == "False"
