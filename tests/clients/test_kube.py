@@ -62,6 +62,12 @@ INVALID = failure(
     ],
 )
 QUOTA = failure(403, 'configmaps "c" is forbidden: exceeded quota: q', reason="Forbidden")
+TERMINATING = failure(
+    403,
+    'services "s" is forbidden: unable to create new content in namespace ns because it is being terminated',
+    reason="Forbidden",
+    causes=[{"reason": "NamespaceTerminating", "message": "namespace ns is being terminated", "field": "metadata"}],
+)
 UNDECLARED_FIELD = failure(
     500, "failed to create typed patch object (ns/d): .spec.nonsense: field not declared in schema"
 )
@@ -111,6 +117,7 @@ async def test_status_is_applied_to_the_subresource(kube: KubeClient, api_server
         pytest.param(QUOTA, Rejected, {"reason": "Forbidden", "causes": ()}, id="quota"),
         pytest.param(UNDECLARED_FIELD, Rejected, {"reason": "Invalid"}, id="undeclared field answered as 500"),
         pytest.param(failure(404, 'namespaces "ns" not found', reason="NotFound"), NotFound, {}, id="not found"),
+        pytest.param(TERMINATING, NotFound, {}, id="the namespace is on its way out"),
         pytest.param(failure(503, "etcd leader changed"), Unavailable, {"retry_after_seconds": None}, id="away"),
         pytest.param(
             failure(429, "too many requests", retryAfterSeconds=30),

@@ -29,7 +29,7 @@ def error_of_status(code: int, status: Mapping[str, Any], *, retry_after_seconds
     message = status.get("message") or f"the API server answered {code}"
     reason = status.get("reason") or ""
     causes = _causes(status)
-    if code == 404:
+    if code == 404 or _is_terminating(status):
         return NotFound(message)
     if code == 409:
         return Conflict(message, field_managers=_conflicting_managers(causes))
@@ -38,6 +38,12 @@ def error_of_status(code: int, status: Mapping[str, Any], *, retry_after_seconds
     if code == _TOO_MANY_REQUESTS or (code >= _FIRST_SERVER_ERROR and _TYPED_PATCH_FAULT not in message):
         return Unavailable(message, retry_after_seconds=retry_after_seconds)
     return Rejected(message, reason=reason or "Invalid", causes=causes)
+
+
+def _is_terminating(status: Mapping[str, Any]) -> bool:
+    """Whether the namespace is on its way out, which Kubernetes answers with 403: nothing can be made there again."""
+    causes = (status.get("details") or {}).get("causes") or ()
+    return any(cause.get("reason") == "NamespaceTerminating" for cause in causes)
 
 
 def _parse_status(body: bytes) -> Mapping[str, Any]:
