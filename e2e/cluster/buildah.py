@@ -15,6 +15,8 @@ from e2e.cluster.paths import images_root
 from e2e.cluster.progress import Progress
 
 _CERTIFICATES = Path("/etc/ssl/certs")
+_HOME_IN_BUILDS = "/root"
+"""Home of the user that a Dockerfile's steps run as."""
 
 
 def command(*arguments: str | Path) -> list[str]:
@@ -92,7 +94,7 @@ def _package_index_mounts() -> list[str]:
     for tool in ("pip", "uv"):
         cache = Path(os.environ.get(f"{tool.upper()}_CACHE_DIR") or Path.home() / ".cache" / tool)
         cache.mkdir(parents=True, exist_ok=True)
-        mounts.append((cache, f"/root/.cache/{tool}"))
+        mounts.append((cache, f"{_HOME_IN_BUILDS}/.cache/{tool}"))
     return [f"--volume={source}:{target}" for source, target in mounts if source.exists()]
 
 

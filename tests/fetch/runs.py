@@ -33,13 +33,13 @@ class Outcome:
     @property
     def success(self) -> FetchSuccess:
         success = parse_success_message(self.termination_message)
-        assert self.status == 0 and success, self.termination_message
+        assert self.status == 0 and success, (self.status, self.termination_message)
         return success
 
     @property
     def failure(self) -> FetchFailure:
         failure = parse_termination_message(self.termination_message)
-        assert self.status == 1 and failure, self.termination_message
+        assert self.status == 1 and failure, (self.status, self.termination_message)
         return failure
 
     def assert_fails(self, reason: FetchReason, *parts: str) -> FetchFailure:

@@ -17,7 +17,6 @@ VersionLabel = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Z
 ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
 
 FETCHED_SCHEMES = frozenset({"s3", "gs", "https", "http"})
-MOUNTED_SCHEMES = frozenset({"pvc", "oci", "file"})
 
 _IS_FETCHED = "self.uri.matches('^(" + "|".join(sorted(FETCHED_SCHEMES)) + ")://')"
 

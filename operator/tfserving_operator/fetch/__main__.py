@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -121,4 +122,10 @@ def _positive_float(text: str) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_status = main()
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # The object store's own threads can abort the interpreter while it is torn down, after all work is done: a fetch
+    # that succeeded would then end with SIGABRT. Nothing is left to clean up, so the teardown is left out.
+    os._exit(exit_status)

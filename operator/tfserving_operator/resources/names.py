@@ -21,9 +21,6 @@ TEMPLATE_HASH_ANNOTATION = "tfserving.dev/template-hash"
 SERVER_CONFIG_ANNOTATION = "tfserving.dev/server-config"
 MODELS_CONFIG_ANNOTATION = "tfserving.dev/models-config"
 
-MAX_MODEL_NAME_LENGTH = 40
-"""A Service name has 63 characters at most; ``-POOL-headless`` takes 20 + 10 of them at the longest pool name,
-which leaves 33; names of 34 to 40 characters work with shorter pool names."""
 MAX_CHILD_NAME_LENGTH = 63
 _DNS_LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 
