@@ -17,7 +17,7 @@ from e2e.cluster import binaries, prerequisites, runs
 from e2e.cluster.cluster import Cluster
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.options import ClusterOptions
-from e2e.cluster.progress import Progress
+from e2e.cluster.progress import Progress, in_lines
 
 _console = Console(stderr=True)
 
@@ -121,6 +121,15 @@ def node(options: argparse.Namespace) -> int:
     return 0
 
 
+def pull(options: argparse.Namespace) -> int:
+    """Copy images from their registries into the cluster's, for pods to pull by the same names."""
+    cluster = Cluster.attach(options.name)
+    with _progress() as progress:
+        for image in options.images:
+            cluster.copy_image(image, progress=progress)
+    return 0
+
+
 def build(options: argparse.Namespace) -> int:
     """Build and install everything that a cluster needs, without starting one."""
     with _progress() as progress:
@@ -154,6 +163,7 @@ def _parser() -> argparse.ArgumentParser:
     add(env)
     for function in (kubectl, helm, run):
         add(function).add_argument("arguments", nargs=argparse.REMAINDER)
+    add(pull).add_argument("images", nargs="+", metavar="IMAGE")
     printed = add(logs)
     printed.add_argument("program")
     printed.add_argument("--node", help="a program of this node instead of the control plane's")
@@ -188,9 +198,10 @@ def _command(command: str, name: str) -> str:
 
 @contextmanager
 def _progress() -> Iterator[Progress]:
-    """Show on one line what is being done; without a terminal, print a line whenever that changes."""
+    """Show on one line what is being done; without a terminal, print when each piece of it begins and ends."""
     if not _console.is_terminal:
-        yield lambda phrase: _console.print(phrase, highlight=False, markup=False)
+        with in_lines(lambda line: _console.print(line, highlight=False, markup=False, soft_wrap=True)) as progress:
+            yield progress
         return
     with _console.status("starting") as line:
         yield lambda phrase: line.update(phrase[: _console.width - 4])

@@ -195,10 +195,6 @@ class ArgoCd:
         }
         self._patch(name, {"operation": operation})
 
-    def refresh(self, name: str) -> None:
-        """Ask for a comparison with Git at once."""
-        self._patch(name, {"metadata": {"annotations": {"argocd.argoproj.io/refresh": "normal"}}})
-
     def status(self, name: str) -> ApplicationStatus:
         """Return what Argo CD says of an Application."""
         answer = json.loads(self._kubectl("get", "application", name, "--output=json"))

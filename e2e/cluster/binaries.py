@@ -5,6 +5,7 @@ Built once for each content of those files and each version of Go, into the user
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -15,11 +16,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from e2e.cluster import runs
 from e2e.cluster.commands import run
-from e2e.cluster.errors import BuildFailed
+from e2e.cluster.errors import BuildFailed, ClusterError
 from e2e.cluster.locks import exclusive
 from e2e.cluster.paths import binaries_root
-from e2e.cluster.progress import Progress, log_progress
+from e2e.cluster.progress import Progress, details_of, log_progress
+from e2e.cluster.retention import drop_abandoned, drop_outdated, mark_used
 from e2e.cluster.toolchain import find_go, go_version, wanted_go_version
 
 GO_MODULES = Path(__file__).parent / "go"
@@ -127,10 +130,12 @@ class Binaries:
 
 def build(parts: Iterable[str], *, progress: Progress = log_progress) -> Binaries:
     """Return the programs of ``parts``, building what the cache does not hold."""
-    chosen = [PARTS[name] for name in parts]
-    go = find_go(wanted=max(wanted_go_version(part.go_mod) for part in chosen), progress=progress)
-    version = ".".join(map(str, go_version(go)))
-    return Binaries({part.name: _cached(part, go, version, progress) for part in chosen})
+    built = {}
+    for part in (PARTS[name] for name in parts):
+        # Each its own: where no Go is installed, one part's need for a newer release is not to change the others.
+        go = find_go(wanted=wanted_go_version(part.go_mod), progress=progress)
+        built[part.name] = _cached(part, go, ".".join(map(str, go_version(go))), progress)
+    return Binaries(built)
 
 
 def content_key(part: Part, go: str) -> str:
@@ -143,11 +148,20 @@ def content_key(part: Part, go: str) -> str:
 
 def _cached(part: Part, go: Path, go_number: str, progress: Progress) -> Path:
     wanted = binaries_root() / f"{part.name}-{content_key(part, go_number)}"
-    if not wanted.exists():
+    if not mark_used(wanted):
         with exclusive(binaries_root() / f"{part.name}.lock"):
-            if not wanted.exists():
+            if not mark_used(wanted):
                 _build(part, go, wanted, progress)
+        _drop_old_versions()
     return wanted
+
+
+def _drop_old_versions() -> None:
+    drop_abandoned(binaries_root())
+    with contextlib.suppress(ClusterError):  # a cluster of another version of this code is up: who knows what it runs
+        drop_outdated(
+            binaries_root(), kind_of=lambda built: built.name.rpartition("-")[0], needed=runs.programs_in_use()
+        )
 
 
 def _build(part: Part, go: Path, wanted: Path, progress: Progress) -> None:
@@ -164,6 +178,7 @@ def _build(part: Part, go: Path, wanted: Path, progress: Progress) -> None:
 def _go_install(part: Part, go: Path, destination: Path, progress: Progress) -> None:
     label = f"building {part.name} {part.version}"
     progress(label)
+    say = details_of(label, progress)
     command = [
         str(go),
         "install",
@@ -181,7 +196,7 @@ def _go_install(part: Part, go: Path, destination: Path, progress: Progress) -> 
         assert compiler.stderr is not None
         for count, line in enumerate(compiler.stderr, start=1):
             said.append(line)
-            progress(f"{label}: {count} packages, now {line.strip().removeprefix('go: ')}")
+            say(f"{count} packages, now {line.strip().removeprefix('go: ')}")
     if compiler.returncode != 0:
         raise BuildFailed(f"{label} failed:\n{''.join(said[-30:])}")
 

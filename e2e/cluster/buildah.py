@@ -5,8 +5,9 @@ from __future__ import annotations
 import configparser
 import json
 import os
+import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from e2e.cluster.commands import run
@@ -17,6 +18,7 @@ from e2e.cluster.progress import Progress
 _CERTIFICATES = Path("/etc/ssl/certs")
 _HOME_IN_BUILDS = "/root"
 """Home of the user that a Dockerfile's steps run as."""
+_STEP_ID = re.compile(r"--> ([0-9a-f]{11,64})\s*$")
 
 
 def command(*arguments: str | Path) -> list[str]:
@@ -32,8 +34,13 @@ def policy() -> str:
     return f"--signature-policy={file}"
 
 
-def build(context: Path, dockerfile: Path, tag: str, *, build_args: Mapping[str, str], progress: Progress) -> None:
-    """Build ``dockerfile`` into the storage; steps that did not change are taken from it."""
+def build(
+    context: Path, dockerfile: Path, tag: str, *, build_args: Mapping[str, str], progress: Progress
+) -> tuple[str, ...]:
+    """Build ``dockerfile`` into the storage; return the images of its steps, by the beginnings of their ids.
+
+    Steps that did not change are taken from the storage.
+    """
     said: list[str] = []
     with subprocess.Popen(
         [
@@ -56,6 +63,29 @@ def build(context: Path, dockerfile: Path, tag: str, *, build_args: Mapping[str,
                 progress(" ".join(line.split()))
     if builder.returncode != 0:
         raise BuildFailed(f"the image {tag} could not be built:\n{''.join(said[-40:])}")
+    return step_ids(said)
+
+
+def step_ids(said: Iterable[str]) -> tuple[str, ...]:
+    """Return the beginnings of image ids in what a build printed: one for each step, lines as "--> b29abd12429"."""
+    found = (_STEP_ID.match(line) for line in said)
+    return tuple(dict.fromkeys(match[1] for match in found if match))
+
+
+def drop_images(*, keep_tag: str, keep_ids: Sequence[str]) -> int:
+    """Remove all images and containers from the storage but these; return how many images. No build may be at work."""
+    run(command("rm", "--all"))  # what killed builds left
+    images = json.loads(run(command("images", "--all", "--json", "--no-trunc")).stdout or "[]")
+    dropped = [
+        image["id"]
+        for image in sorted(images, key=lambda image: image["created"], reverse=True)
+        if keep_tag not in (image["names"] or [])
+        and not image["id"].removeprefix("sha256:").startswith(tuple(keep_ids))
+    ]
+    if dropped:
+        # With its last child buildah removes an unnamed parent too, and then cannot find it.
+        run(command("rmi", "--force", *dropped), check=False)
+    return len(dropped)
 
 
 def write_layout(tag: str, target: Path) -> None:

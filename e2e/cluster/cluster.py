@@ -230,6 +230,11 @@ class Cluster:
         wanted = images.ImageBuild(context, dockerfile, build_args or {})
         self.push_image(images.build(wanted, progress=progress), tag)
 
+    def copy_image(self, reference: str, *, progress: Progress = log_progress) -> None:
+        """Copy an image from its registry, which this machine reaches, to be pulled by the same name by pods."""
+        layout = images.pull(reference, crane=self.program("crane", "crane"), progress=progress)
+        self.push_image(layout, reference)
+
     def push_image(self, layout: Path, tag: str) -> None:
         """Push the image in an OCI layout directory, to be pulled as ``tag`` by pods."""
         Registry(self._control_plane).push(layout, tag)

@@ -203,17 +203,19 @@ class ControlPlane:
             ],
         )
 
+    def _client_flags(self, user: str) -> list[str]:
+        """Return how a controller reaches the apiserver, as the only one of its kind."""
+        kubeconfig = self.write_kubeconfig(user)
+        flags = ("kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig")
+        return [*(f"--{flag}={kubeconfig}" for flag in flags), "--leader-elect=false"]
+
     def _start_controller_manager(self) -> Program:
         pki = self.directory / "pki"
-        kubeconfig = self.write_kubeconfig("system:kube-controller-manager")
         return self.programs.start(
             "kube-controller-manager",
             [
                 self.binaries.kubernetes / "kube-controller-manager",
-                f"--kubeconfig={kubeconfig}",
-                f"--authentication-kubeconfig={kubeconfig}",
-                f"--authorization-kubeconfig={kubeconfig}",
-                "--leader-elect=false",
+                *self._client_flags("system:kube-controller-manager"),
                 "--use-service-account-credentials",
                 # Its default of 20 requests a second would spend 4 s on fetching these credentials.
                 "--kube-api-qps=300",
@@ -229,15 +231,11 @@ class ControlPlane:
         )
 
     def _start_scheduler(self) -> Program:
-        kubeconfig = self.write_kubeconfig("system:kube-scheduler")
         return self.programs.start(
             "kube-scheduler",
             [
                 self.binaries.kubernetes / "kube-scheduler",
-                f"--kubeconfig={kubeconfig}",
-                f"--authentication-kubeconfig={kubeconfig}",
-                f"--authorization-kubeconfig={kubeconfig}",
-                "--leader-elect=false",
+                *self._client_flags("system:kube-scheduler"),
             ],
         )
 

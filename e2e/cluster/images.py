@@ -1,35 +1,33 @@
 """Images for the cluster: the project's own Dockerfiles, built once for each content of what they use.
 
 An image is kept as an OCI layout under a key of its Dockerfile, its context, its build arguments and
-its base. Its layers are hard links into the store that all clusters' registries serve, so a push of an
-image that was built before moves no data.
+its base. Blobs that images have in common, and those that a cluster's registry serves, are hard links to
+one file, so a push of an image that was built before moves no data, and the file goes with its last link.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
-import shutil
 import tempfile
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from e2e.cluster import build_context, buildah, prerequisites
+from e2e.cluster import build_context, buildah, image_cache, prerequisites
 from e2e.cluster.commands import run
-from e2e.cluster.locks import exclusive
+from e2e.cluster.locks import exclusive, shared
 from e2e.cluster.paths import images_root
-from e2e.cluster.progress import Progress, log_progress
+from e2e.cluster.progress import Progress, details_of, log_progress
+from e2e.cluster.retention import mark_used
 
 BASE_IMAGE = "localhost:5000/base/python:bookworm"
 _SUITE = "bookworm"
 _BASE_PACKAGES = ("python3", "python3-venv", "python-is-python3", "ca-certificates")
 _LEFT_OUT_OF_BASE = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*", "/var/cache/*")
-_UNUSED_SECONDS = 14 * 24 * 3600
 _KEY_LABEL = "embedded-cluster.key"
+_PLATFORM = "--platform=linux/amd64"
 
 
 @dataclass(frozen=True)
@@ -43,10 +41,18 @@ class ImageBuild:
     def key(self) -> str:
         """Return a short name for everything that the image depends on."""
         digest = hashlib.sha256(self.dockerfile.read_bytes())
-        digest.update(json.dumps(sorted(self.build_args.items())).encode())
+        digest.update(json.dumps(sorted(self.arguments().items())).encode())
         digest.update(_base_key().encode())
         digest.update(build_context.content_digest(self.context, self.files()).encode())
         return digest.hexdigest()[:16]
+
+    def kind(self) -> str:
+        """Return what stays the same when the content changes, in whichever checkout."""
+        return json.dumps([os.path.relpath(self.dockerfile, self.context), sorted(self.arguments().items())])
+
+    def arguments(self) -> dict[str, str]:
+        """Return all build arguments."""
+        return {"BASE": BASE_IMAGE, **self.build_args}
 
     def files(self) -> list[Path]:
         """Return the files that the build sees, relative to the context."""
@@ -55,59 +61,62 @@ class ImageBuild:
 
 
 def build(wanted: ImageBuild, *, progress: Progress = log_progress) -> Path:
-    """Return the image's OCI layout, building it when the cache does not hold it."""
-    layout = images_root() / "layouts" / wanted.key()
-    if not layout.exists():
+    """Return the image's OCI layout, building it when the cache does not hold it; it stays for an hour at least."""
+    layout = image_cache.layouts_root() / wanted.key()
+    if not mark_used(layout):
         prerequisites.ensure_image_builder(progress)
-        with exclusive(images_root() / "locks" / layout.name):
-            if not layout.exists():
-                _ensure_base(progress)
-                _build(wanted, layout, progress)
-                _drop_unused()
-    os.utime(layout)  # it is in use
+        with exclusive(image_cache.build_lock(layout)):
+            if not mark_used(layout):
+                with shared(image_cache.storage_lock()):
+                    _ensure_base(progress)
+                    _build(wanted, layout, progress)
+        image_cache.tidy(keep_tag=BASE_IMAGE, progress=progress)
     return layout
 
 
-def share_layers(layout: Path) -> None:
-    """Link the blobs of ``layout`` into the store that the registries serve."""
-    store = layer_store() / "sha256"
-    store.mkdir(parents=True, exist_ok=True)
-    for blob in (layout / "blobs" / "sha256").iterdir():
-        with contextlib.suppress(FileExistsError):
-            os.link(blob, store / blob.name)
+def pull(reference: str, *, crane: Path, progress: Progress = log_progress) -> Path:
+    """Return the OCI layout of an image of some registry, copied when the cache does not hold it as it is there now.
+
+    Credentials are those of this machine's container tools (``~/.docker/config.json``).
+    """
+    progress(f"looking for {reference}")
+    digest = run([crane, "digest", _PLATFORM, reference]).stdout.strip()
+    layout = image_cache.layouts_root() / digest.removeprefix("sha256:")[:16]
+    if not mark_used(layout):
+        with exclusive(image_cache.build_lock(layout)):
+            if not mark_used(layout):
+                progress(f"copying {reference}")
+                _copy(reference, layout, crane)
+    return layout
 
 
-def layer_store() -> Path:
-    """Return where the registries' blobs lie, by their digest."""
-    return images_root() / "layers"
+def _copy(reference: str, layout: Path, crane: Path) -> None:
+    layout.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=layout.parent, prefix=".new-") as scratch:
+        written = Path(scratch, "layout")
+        run([crane, "pull", "--format=oci", _PLATFORM, reference, written])
+        image_cache.share_blobs(written)
+        image_cache.write_record(written, image_cache.BuildRecord(kind=f"copy of {reference}", steps=()))
+        written.rename(layout)
 
 
 def _build(wanted: ImageBuild, layout: Path, progress: Progress) -> None:
     tag = f"localhost/build:{layout.name}"
-    layout.parent.mkdir(exist_ok=True)
+    layout.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=layout.parent, prefix=".new-") as scratch:
         staged = Path(scratch, "context")
         staged.mkdir()
         build_context.stage(wanted.context, wanted.files(), staged)
-        arguments = {"BASE": BASE_IMAGE, **wanted.build_args}
-        progress(f"building the image of {wanted.dockerfile}")
-        buildah.build(staged, wanted.dockerfile, tag, build_args=arguments, progress=progress)
+        label = f"building the image of {wanted.dockerfile}"
+        progress(label)
+        say = details_of(label, progress)
+        steps = buildah.build(staged, wanted.dockerfile, tag, build_args=wanted.arguments(), progress=say)
         progress(f"keeping the image of {wanted.dockerfile}")
-        buildah.write_layout(tag, Path(scratch, "layout"))
-        Path(scratch, "layout").rename(layout)
-
-
-def _drop_unused() -> None:
-    """Remove images that nobody used for two weeks, and layers that were theirs alone."""
-    oldest = time.time() - _UNUSED_SECONDS
-    for layout in (images_root() / "layouts").iterdir():
-        if layout.stat().st_mtime < oldest:
-            shutil.rmtree(layout, ignore_errors=True)
-    for blob in (layer_store() / "sha256").glob("*"):
-        with contextlib.suppress(FileNotFoundError):  # another process drops it too
-            status = blob.stat()
-            if status.st_nlink == 1 and status.st_ctime < oldest:
-                blob.unlink()
+        written = Path(scratch, "layout")
+        buildah.write_layout(tag, written)
+        image_cache.share_blobs(written)
+        image_cache.write_record(written, image_cache.BuildRecord(kind=wanted.kind(), steps=steps))
+        written.rename(layout)
 
 
 def _ensure_base(progress: Progress) -> None:

@@ -1,8 +1,8 @@
 """The cluster's image registry: the only one that its nodes know, whatever registry an image names.
 
-Layers are kept on disk for all clusters, now and later, by their content; tags live in the memory of
-each cluster's own registry. So pushing an image again costs a second, and a tag that nobody pushed to
-this cluster is missing.
+Its blobs are hard links to those of the cache, so pushing an image moves no data, and what a cluster serves
+stays for as long as the cluster does. Tags live in the registry's memory: one that nobody pushed to this
+cluster is missing.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import httpx
 
 from e2e.cluster import network, oci, prerequisites
 from e2e.cluster.control_plane import ControlPlane
-from e2e.cluster.images import layer_store, share_layers
+from e2e.cluster.image_cache import link_blobs
 from e2e.cluster.locks import exclusive
 from e2e.cluster.paths import images_root
 from e2e.cluster.programs import wait_until
@@ -36,20 +36,20 @@ class Registry:
         """Use the registry, which may not have been started yet."""
         self._control_plane = control_plane
         self._url = f"http://{control_plane.link.address}:{_PORT}"
+        self._disk = control_plane.directory / "registry"
 
     def start(self, *, progress: Progress) -> None:
         """Start it, with the image that every pod needs."""
-        disk = layer_store()
-        disk.mkdir(parents=True, exist_ok=True)
+        self._disk.mkdir(parents=True, exist_ok=True)
         crane = self._control_plane.binaries.crane / "crane"
-        command = [str(crane), "registry", "serve", f"--address=:{_PORT}", f"--disk={disk}"]
+        command = [str(crane), "registry", "serve", f"--address=:{_PORT}", f"--disk={self._disk}"]
         program = self._control_plane.programs.start("registry", command)
         wait_until(self._answers, what="the registry's start", programs=[program])
         self.push(_pause_layout(progress), PAUSE_IMAGE)
 
     def push(self, layout: Path, reference: str) -> None:
         """Push the image in the OCI layout ``layout``, to be pulled inside as ``reference``."""
-        share_layers(layout)
+        link_blobs(layout, self._disk / "sha256")
         repository, _, tag = repository_and_tag(reference).rpartition(":")
         manifest = json.loads((layout / "index.json").read_text())["manifests"][0]
         content = (layout / "blobs" / manifest["digest"].replace(":", "/")).read_bytes()

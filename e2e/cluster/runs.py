@@ -7,6 +7,7 @@ lock for all, held for an instant.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import secrets
@@ -100,6 +101,15 @@ def running() -> list[str]:
     return [
         directory.name for directory in _directories() if _record_path(directory).exists() and not _is_dead(directory)
     ]
+
+
+def programs_in_use() -> set[Path]:
+    """Return where the programs of the clusters that are up lie; those of clusters that are starting were just used."""
+    found: set[Path] = set()
+    for name in running():
+        with contextlib.suppress(NotRunning):  # it was stopped meanwhile
+            found.update(find(name)[1].programs.values())
+    return found
 
 
 def init_pid(name: str) -> int | None:

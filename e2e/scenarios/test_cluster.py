@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -17,7 +19,7 @@ import httpx
 import pytest
 import yaml
 
-from e2e.cluster import AlreadyRunning, Cluster, ClusterOptions, CommandFailed, NotRunning, paths, runs
+from e2e.cluster import AlreadyRunning, Cluster, ClusterOptions, CommandFailed, NotRunning, images, paths, runs
 
 _SERVER = """
 import http.server, os, sys
@@ -130,6 +132,17 @@ def test_a_pod_is_pulled_run_and_reached_by_name(cluster_with_node: Cluster, ser
 def test_an_image_of_any_registry_is_found_in_the_clusters_own(cluster_with_node: Cluster, server: str) -> None:
     _push_server(cluster_with_node, "docker.io/example/web:2.0")
     _run(cluster_with_node, "mirrored", "example/web:2.0")
+
+
+def test_an_image_is_copied_from_another_registry(cluster_with_node: Cluster, server: str, tmp_path: Path) -> None:
+    crane = cluster_with_node.program("crane", "crane")
+    with _registry_elsewhere(crane, tmp_path) as registry:
+        image = f"{registry}/team/web:3"
+        subprocess.run([crane, "push", _server_layout(cluster_with_node), image], check=True, capture_output=True)
+        cluster_with_node.copy_image(image)
+        with pytest.raises(CommandFailed, match=r"MANIFEST_UNKNOWN|NAME_UNKNOWN"):
+            cluster_with_node.copy_image(f"{registry}/team/absent:3")
+    _run(cluster_with_node, "copied", image)
 
 
 def test_a_tag_that_nobody_pushed_cannot_be_pulled(cluster_with_node: Cluster) -> None:
@@ -300,11 +313,43 @@ def pair() -> Iterator[Cluster]:
 
 
 def _push_server(cluster: Cluster, tag: str) -> None:
+    context = _server_context(cluster)
+    cluster.build_image(context=context, dockerfile=context / "Dockerfile", tag=tag)
+
+
+def _server_context(cluster: Cluster) -> Path:
     context = cluster.directory / "test-server"
     context.mkdir(exist_ok=True)
     (context / "server.py").write_text(_SERVER)
     (context / "Dockerfile").write_text(_DOCKERFILE)
-    cluster.build_image(context=context, dockerfile=context / "Dockerfile", tag=tag)
+    return context
+
+
+def _server_layout(cluster: Cluster) -> Path:
+    context = _server_context(cluster)
+    return images.build(images.ImageBuild(context, context / "Dockerfile"))
+
+
+@contextmanager
+def _registry_elsewhere(crane: Path, directory: Path) -> Iterator[str]:
+    """Run a registry on this machine and give its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"localhost:{probe.getsockname()[1]}"
+    command = [str(crane), "registry", "serve", f"--address={address}", f"--disk={directory}"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as registry:
+        try:
+            _wait(lambda: _is_registry(address), "the other registry's start")
+            yield address
+        finally:
+            registry.kill()
+
+
+def _is_registry(address: str) -> bool:
+    try:
+        return httpx.get(f"http://{address}/v2/", trust_env=False).is_success
+    except httpx.TransportError:
+        return False
 
 
 def _pod(

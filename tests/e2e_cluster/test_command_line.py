@@ -15,5 +15,5 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
 
     shown = capsys.readouterr().out
-    for command in ("up", "down", "status", "kubectl", "helm", "env", "run", "logs", "node", "build"):
+    for command in ("up", "down", "status", "kubectl", "helm", "env", "run", "pull", "logs", "node", "build"):
         assert f"    {command} " in shown
