@@ -127,10 +127,6 @@ class BatchQueue:
         self._batches: deque[Batch] = deque([Batch()])
         scheduler.add(self)
 
-    @property
-    def enqueued_batches(self) -> int:
-        return len(self._batches)
-
     def schedule(self, task: Task) -> None:
         """Put ``task`` into the open batch or a fresh one; raise StatusError when there is no room."""
         self._check_room(task.size)

@@ -1,7 +1,7 @@
-"""Writes minimal SavedModels that the light executor serves, without TensorFlow.
+"""Writes minimal SavedModels, without TensorFlow.
 
-They declare a signature and behave as told (cost, memory, load time); the real server would not load
-them, since they hold no graph.
+The light executor serves them by their signatures and makes them behave as told (cost, memory, load time).
+TensorFlow serves them by their graph: the same answers, at its own cost.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from e2e.modelserver.knobs import BEHAVIOUR_FILE, Behaviour
+from e2e.modelserver.model_graph import build_graph, saver_definition
 from e2e.modelserver.saved_model import (
     CLASSIFY_CLASSES,
     CLASSIFY_INPUTS,
@@ -87,7 +88,9 @@ def write_light_model(
     final = path / str(version)
     staging = path / f".writing-{version}-{os.getpid()}"
     staging.mkdir(parents=True)
-    (staging / "saved_model.pb").write_bytes(saved_model(signatures).SerializeToString(deterministic=True))
+    (staging / "saved_model.pb").write_bytes(
+        saved_model(signatures, behaviour or Behaviour()).SerializeToString(deterministic=True)
+    )
     variables = staging / "variables"
     variables.mkdir()
     (variables / "variables.index").write_bytes(b"")
@@ -108,8 +111,8 @@ def changed_fields(behaviour: Behaviour) -> dict[str, object]:
     return {name: value for name, value in asdict(behaviour).items() if value != defaults[name]}
 
 
-def saved_model(signatures: Mapping[str, Signature]) -> pb.SavedModel:
-    """Return a SavedModel message with one meta graph, tagged ``serve``, that declares ``signatures``."""
+def saved_model(signatures: Mapping[str, Signature], behaviour: Behaviour) -> pb.SavedModel:
+    """Return a SavedModel message with one meta graph, tagged ``serve``, that has ``signatures``."""
     model = pb.SavedModel(saved_model_schema_version=SCHEMA_VERSION)
     graph = model.meta_graphs.add()
     graph.meta_info_def.tags.append("serve")
@@ -120,6 +123,8 @@ def saved_model(signatures: Mapping[str, Signature]) -> pb.SavedModel:
             _declare(definition.inputs[alias], f"{name}_{alias}:0", spec)
         for position, (alias, spec) in enumerate(signature.outputs.items()):
             _declare(definition.outputs[alias], f"StatefulPartitionedCall_{name}:{position}", spec)
+    graph.graph_def.CopyFrom(build_graph(graph.signature_def, behaviour))
+    graph.saver_def.CopyFrom(saver_definition())
     return model
 
 

@@ -130,7 +130,8 @@ async def running(
             ):
                 yield RunningServer(server, http, channel)
         finally:
-            await server.stop()
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                await server.stop()
 
 
 async def start_on_free_port(
@@ -141,7 +142,8 @@ async def start_on_free_port(
         port = free_port()
         server = make_server(*flags, f"--rest_api_port={port}", knobs=knobs, time_factor=time_factor)
         try:
-            await server.start()
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                await server.start()
         except BaseException:
             await server.stop()
             raise

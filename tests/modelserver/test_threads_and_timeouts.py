@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import grpc
 import grpc.aio
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
+from e2e.cluster.certificates import Authority
 from e2e.modelserver.knobs import Behaviour
 from e2e.modelserver.model_writer import write_light_model
 from e2e.modelserver.server import channel_arguments
@@ -157,32 +154,27 @@ async def test_equal_ports_leave_rest_out(model: Path) -> None:
 
 
 async def test_tls_is_for_grpc_only(tmp_path: Path, model: Path) -> None:
-    key, certificate = self_signed("localhost")
-    file = tmp_path / "ssl.config"
-    escaped = [text.replace("\n", "\\n") for text in (key, certificate)]
-    file.write_text(f'server_key: "{escaped[0]}" server_cert: "{escaped[1]}"')
+    authority = Authority.create()
+    file = ssl_config(tmp_path, authority)
     port = free_port()
     async with running(f"--model_base_path={model}", f"--port={port}", f"--ssl_config_file={file}") as server:
         assert (await server.get("/v1/models/default")).status_code == 200
-        credentials = grpc.ssl_channel_credentials(certificate.encode())
+        credentials = grpc.ssl_channel_credentials(authority.pair.certificate)
         async with grpc.aio.secure_channel(f"localhost:{port}", credentials) as channel:
             await asyncio.wait_for(channel.channel_ready(), 20)
 
 
 async def test_client_certificates_are_required_when_asked_for(tmp_path: Path, model: Path) -> None:
-    key, certificate = self_signed("localhost")
-    file = tmp_path / "ssl.config"
-    key_line, certificate_line = (text.replace("\n", "\\n") for text in (key, certificate))
-    file.write_text(
-        f'server_key: "{key_line}" server_cert: "{certificate_line}" custom_ca: "{certificate_line}" '
-        "client_verify: true"
-    )
+    authority = Authority.create()
+    client = authority.sign_client("somebody")
+    more = f'custom_ca: "{in_one_line(authority.pair.certificate)}" client_verify: true'
+    file = ssl_config(tmp_path, authority, more)
     port = free_port()
     async with running(f"--model_base_path={model}", f"--port={port}", f"--ssl_config_file={file}"):
-        trusted = grpc.ssl_channel_credentials(certificate.encode(), key.encode(), certificate.encode())
+        trusted = grpc.ssl_channel_credentials(authority.pair.certificate, client.key, client.certificate)
         async with grpc.aio.secure_channel(f"localhost:{port}", trusted) as channel:
             await asyncio.wait_for(channel.channel_ready(), 20)
-        nobody = grpc.ssl_channel_credentials(certificate.encode())
+        nobody = grpc.ssl_channel_credentials(authority.pair.certificate)
         async with grpc.aio.secure_channel(f"localhost:{port}", nobody) as channel:
             call: Any = channel.unary_unary(f"{PREDICTION}Predict")
             try:
@@ -192,26 +184,16 @@ async def test_client_certificates_are_required_when_asked_for(tmp_path: Path, m
                 assert error.code() is grpc.StatusCode.UNAVAILABLE
 
 
-def self_signed(host: str) -> tuple[str, str]:
-    """Return a key and a certificate for ``host`` that is its own authority."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, host)])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    encoding = serialization.Encoding.PEM
-    private = key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return private.decode(), certificate.public_bytes(encoding).decode()
+def ssl_config(directory: Path, authority: Authority, more: str = "") -> Path:
+    """Write an SSLConfig for localhost, signed by ``authority``."""
+    pair = authority.sign_server(["localhost"], [])
+    file = directory / "ssl.config"
+    file.write_text(f'server_key: "{in_one_line(pair.key)}" server_cert: "{in_one_line(pair.certificate)}" {more}')
+    return file
+
+
+def in_one_line(pem: bytes) -> str:
+    return pem.decode().replace("\n", "\\n")
 
 
 async def test_a_grpc_address_that_cannot_be_had_ends_the_start(model: Path) -> None:
