@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
@@ -11,6 +12,7 @@ import boto3  # type: ignore[import-untyped]  # ships no types
 import pytest
 from moto.server import ThreadedMotoServer
 
+from e2e.cluster.certificates import Authority
 from tests.fetch.runs import MODEL_FILES, Fetcher
 from tests.fetch.servers import Loopback, proxy, serve_files
 
@@ -87,3 +89,20 @@ def s3_fetcher(fetcher: Fetcher, bucket: Bucket) -> Fetcher:
         "AWS_ENDPOINT_URL": bucket.server.url,
     }
     return fetcher
+
+
+@dataclass(frozen=True)
+class Vouched:
+    """An authority nobody knows, and a server context it vouches for."""
+
+    pem: str
+    server: ssl.SSLContext
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Vouched:
+    authority = Authority.create()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    pair = authority.sign_server(["here"], ["127.0.0.1"])
+    context.load_cert_chain(*pair.write(tmp_path_factory.mktemp("tls"), "server"))
+    return Vouched(authority.pair.certificate.decode(), context)

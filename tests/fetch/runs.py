@@ -12,7 +12,6 @@ from tfserving_operator.fetch.termination import (
     FetchFailure,
     FetchReason,
     FetchSuccess,
-    parse_success_message,
     parse_termination_message,
 )
 
@@ -32,9 +31,8 @@ class Outcome:
 
     @property
     def success(self) -> FetchSuccess:
-        success = parse_success_message(self.termination_message)
-        assert self.status == 0 and success, (self.status, self.termination_message)
-        return success
+        assert self.status == 0, self.termination_message
+        return read_success(self.termination_message)
 
     @property
     def failure(self) -> FetchFailure:
@@ -56,6 +54,11 @@ class Outcome:
     @property
     def leftovers(self) -> list[str]:
         return sorted(p.name for p in self.model_directory.iterdir() if p.name.startswith((".fetching", ".removing")))
+
+
+def read_success(line: str) -> FetchSuccess:
+    report = json.loads(line)
+    return FetchSuccess(tuple(report["versions"]), report["bytes"], report["seconds"], stale=report.get("stale", False))
 
 
 class Fetcher:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,6 +48,9 @@ class SeenRequest:
     status: int = 0
 
 
+_SEEN = web.RequestKey("seen", SeenRequest)
+
+
 @dataclass
 class Loopback:
     """A running server: its URL, the requests it saw, and the troubles it makes."""
@@ -73,6 +76,20 @@ def serve_files(root: Path, tls: ssl.SSLContext | None = None) -> Iterator[Loopb
         if path.suffix == ".redirect":
             raise web.HTTPFound(path.read_text())
         return web.FileResponse(path) if path.is_file() else web.Response(status=404)
+
+    with _serve(handle, tls=tls) as server:
+        yield server
+
+
+@contextmanager
+def serve_documents(documents: Mapping[str, object], tls: ssl.SSLContext | None = None) -> Iterator[Loopback]:
+    """Answer with the document that ``documents`` has for a path, text as it is and all else as JSON."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        document = documents.get(request.path)
+        if document is None:
+            return web.Response(status=404)
+        return web.Response(text=document) if isinstance(document, str) else web.json_response(document)
 
     with _serve(handle, tls=tls) as server:
         yield server
@@ -142,7 +159,7 @@ def _serve(
 
 
 async def _note_status(request: web.Request, response: web.StreamResponse) -> None:
-    request["seen"].status = response.status
+    request[_SEEN].status = response.status
 
 
 def _trouble_middleware(server: Loopback):  # type: ignore[no-untyped-def]
@@ -151,7 +168,7 @@ def _trouble_middleware(server: Loopback):  # type: ignore[no-untyped-def]
         headers = request.headers
         entry = SeenRequest(request.method, request.path, headers.get("Range"), headers.get("Authorization"))
         server.seen.append(entry)
-        request["seen"] = entry
+        request[_SEEN] = entry
         if server.required_authorization not in (None, entry.authorization):
             return web.Response(status=401)
         trouble = server.next_trouble(request)

@@ -2,72 +2,21 @@
 
 from __future__ import annotations
 
-import datetime
 import errno
-import ipaddress
-import ssl
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from tests.fetch.archives import make_archive
-from tests.fetch.conftest import Bucket
+from tests.fetch.conftest import Bucket, Vouched
 from tests.fetch.runs import MODEL_FILES, Fetcher
 from tests.fetch.servers import Loopback, Trouble, proxy, serve_files
 from tfserving_operator.fetch.credentials import Credentials, read_credentials
 from tfserving_operator.fetch.disk import translated_disk_errors
 from tfserving_operator.fetch.errors import FetchError
 from tfserving_operator.fetch.termination import FetchReason
-
-
-@dataclass(frozen=True)
-class Authority:
-    """A certificate authority nobody knows, and a server context it vouches for."""
-
-    pem: str
-    server: ssl.SSLContext
-
-
-@pytest.fixture(scope="session")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    key = ec.generate_private_key(ec.SECP256R1())
-    server_key = ec.generate_private_key(ec.SECP256R1())
-    issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "authority of the tests")])
-    now = datetime.datetime.now(datetime.UTC)
-
-    def build(subject: str, public_key: ec.EllipticCurvePublicKey, *, is_authority: bool) -> x509.Certificate:
-        loopback = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-        return (
-            x509.CertificateBuilder()
-            .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)]))
-            .issuer_name(issuer)
-            .public_key(public_key)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(days=1))
-            .not_valid_after(now + datetime.timedelta(days=1))
-            .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
-            .add_extension(x509.SubjectAlternativeName([loopback]), critical=False)
-            .sign(key, hashes.SHA256())
-        )
-
-    certificate = build("authority of the tests", key.public_key(), is_authority=True)
-    server_certificate = build("127.0.0.1", server_key.public_key(), is_authority=False)
-    chain = tmp_path_factory.mktemp("tls") / "server.pem"
-    encoding, plain = serialization.Encoding.PEM, serialization.NoEncryption()
-    chain.write_bytes(
-        server_key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, plain)
-        + server_certificate.public_bytes(encoding)
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(chain)
-    return Authority(certificate.public_bytes(encoding).decode(), context)
 
 
 @pytest.fixture
@@ -127,7 +76,7 @@ def test_endpoint_that_is_no_url_is_refused(s3_fetcher: Fetcher, endpoint: str) 
 
 
 def test_private_authority_of_an_object_store_is_trusted_once_given(
-    bucket: Bucket, s3_fetcher: Fetcher, authority: Authority, s3_url: str
+    bucket: Bucket, s3_fetcher: Fetcher, authority: Vouched, s3_url: str
 ) -> None:
     bucket.put_version("m/1")
     with proxy(s3_url, tls=authority.server) as server:
@@ -138,7 +87,7 @@ def test_private_authority_of_an_object_store_is_trusted_once_given(
 
 
 def test_private_authority_of_a_web_server_is_trusted_once_given(
-    fetcher: Fetcher, authority: Authority, tmp_path: Path
+    fetcher: Fetcher, authority: Vouched, tmp_path: Path
 ) -> None:
     make_archive(tmp_path / "www" / "m.zip", MODEL_FILES)
     with serve_files(tmp_path / "www", tls=authority.server) as server:

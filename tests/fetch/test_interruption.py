@@ -181,12 +181,19 @@ def test_volume_that_cannot_be_written_names_the_user(
     finish(s3_fetcher, process).assert_fails(FetchReason.DestinationNotWritable, "user 0", "fsGroup")
 
 
-def test_size_limit_of_the_volume_counts_what_is_there_already(bucket: Bucket, s3_fetcher: Fetcher) -> None:
+def test_size_limit_counts_what_is_there_of_the_model_already(bucket: Bucket, s3_fetcher: Fetcher) -> None:
     bucket.put_version("m/1", {"saved_model.pb": bytes(3 << 20)})
-    (s3_fetcher.destination / "other").write_bytes(bytes(2 << 20))
+    (s3_fetcher.destination / "resnet").mkdir()
+    (s3_fetcher.destination / "resnet" / "other").write_bytes(bytes(2 << 20))
     outcome = s3_fetcher.run(f"s3://{bucket.name}/m", size_limit_bytes=4 << 20)
-    outcome.assert_fails(FetchReason.InsufficientDiskSpace, "needs 3.0 MiB", "2.0 MiB free of 4.0 MiB")
+    outcome.assert_fails(FetchReason.InsufficientDiskSpace, "needs 3.0 MiB", "sizeLimit leaves 2.0 MiB free of 4.0 MiB")
     assert s3_fetcher.run(f"s3://{bucket.name}/m", size_limit_bytes=8 << 20).success.versions == (1,)
+
+
+def test_size_limit_of_a_model_leaves_out_the_others_of_its_server(bucket: Bucket, s3_fetcher: Fetcher) -> None:
+    bucket.put_version("m/1", {"saved_model.pb": bytes(3 << 20)})
+    (s3_fetcher.destination / "another-model").write_bytes(bytes(2 << 20))
+    assert s3_fetcher.run(f"s3://{bucket.name}/m", size_limit_bytes=4 << 20).success.versions == (1,)
 
 
 def test_any_user_on_a_read_only_root_can_fetch(

@@ -98,7 +98,7 @@ def _parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--uri", required=True, help="s3://bucket/prefix, gs://bucket/prefix, or an archive's URL")
     parser.add_argument("--versions", default="latest:1", help="latest:N, all or specific:3,4 (default latest:1)")
     parser.add_argument("--destination", required=True, type=Path, help="directory to hold the model's directory")
-    parser.add_argument("--size-limit-bytes", type=_positive_int, help="sizeLimit of the destination's emptyDir")
+    parser.add_argument("--size-limit-bytes", type=_positive_int, help="most that this model may take there")
     parser.add_argument("--credentials-dir", type=Path, help="mounted secret, a file a key")
     parser.add_argument("--termination-message-path", type=Path, default=Path("/dev/termination-log"))
     parser.add_argument("--concurrency", type=_positive_int, default=8, help="requests at once (default 8)")

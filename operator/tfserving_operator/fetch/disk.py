@@ -32,10 +32,12 @@ class Volume:
 
     path: Path
     limit_bytes: int | None = None
-    """What an emptyDir may hold by its sizeLimit, which its file system does not show.
+    """This model's part of the emptyDir's sizeLimit, which its file system does not show.
 
     The kubelet evicts a pod that goes beyond it, with a message that names no model.
     """
+    limited: Path | None = None
+    """The directory whose content counts against the limit; None: all of the volume."""
 
     def require_free(self, needed_bytes: int, *, what: str) -> None:
         """Raise ``InsufficientDiskSpace`` unless ``needed_bytes`` more have room."""
@@ -43,13 +45,16 @@ class Volume:
         free_bytes, total_bytes = status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize
         if self.limit_bytes is not None and self.limit_bytes < total_bytes:
             total_bytes = self.limit_bytes
-            free_bytes = min(free_bytes, max(0, total_bytes - _used_bytes(self.path)))
+            free_bytes = min(free_bytes, max(0, total_bytes - _used_bytes(self.limited or self.path)))
         if needed_bytes <= free_bytes:
             return
+        is_limited = total_bytes == self.limit_bytes
+        place = "source.sizeLimit leaves" if is_limited else f"the volume at {self.path} has"
+        advice = "Raise it" if is_limited else "Give the models' volume more room"
         raise FetchError(
             FetchReason.InsufficientDiskSpace,
-            f"{what} needs {human_size(needed_bytes)} but the volume at {self.path} has {human_size(free_bytes)} "
-            f"free of {human_size(total_bytes)}. Give the models' volume more room or fetch fewer versions.",
+            f"{what} needs {human_size(needed_bytes)} but {place} {human_size(free_bytes)} free of "
+            f"{human_size(total_bytes)}. {advice} or fetch fewer versions.",
         )
 
 

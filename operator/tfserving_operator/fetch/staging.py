@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from tfserving_operator.fetch.disk import Volume
@@ -42,8 +42,9 @@ class ModelDirectory:
         """Name the directory; nothing is made yet."""
         if not model or model.startswith(".") or "/" in model or "\0" in model or len(model) > 200:
             raise FetchError(FetchReason.InvalidSource, f"{model[:60]!r} cannot be the name of a model's directory.")
-        self.volume = volume
         self.root = volume.path / model
+        # Other models of the server lie on the same volume, with limits of their own.
+        self.volume = replace(volume, limited=self.root)
 
     def versions(self) -> dict[int, FetchedMarker | None]:
         """Return the complete versions; None stands for one that somebody else put there."""

@@ -70,7 +70,7 @@ class FetchFailure:
 
 @dataclass(frozen=True)
 class FetchSuccess:
-    """A fetch that ended with its versions in place."""
+    """A fetch that ended with its versions in place, as told to whoever looks at the pod."""
 
     versions: tuple[int, ...]
     bytes_fetched: int
@@ -101,17 +101,6 @@ def parse_termination_message(text: str) -> FetchFailure | None:
         return None
     known = reason in FetchReason.__members__
     return FetchFailure(FetchReason(reason) if known else FetchReason.InternalError, message, model)
-
-
-def parse_success_message(text: str) -> FetchSuccess | None:
-    """Return the success that ``text`` reports, or None when it reports none."""
-    report = _parse_object(text)
-    versions, size, seconds = report.get("versions"), report.get("bytes"), report.get("seconds")
-    if not (isinstance(versions, list) and all(isinstance(version, int) for version in versions)):
-        return None
-    if not (isinstance(size, int) and isinstance(seconds, int | float)):
-        return None
-    return FetchSuccess(tuple(versions), size, float(seconds), stale=report.get("stale") is True)
 
 
 def write_termination_message(path: Path, line: str) -> None:
