@@ -119,6 +119,24 @@ def test_a_bad_manifest_is_refused_with_words_that_help(served_models: ServedMod
     assert causes == case["says"]
 
 
+@pytest.mark.parametrize("case", CASES["changes_refused"] + CASES["changes_accepted"], ids=lambda case: case["title"])
+def test_a_change_is_judged_by_what_was_there(
+    served_models: ServedModels, namespace: str, case: dict[str, Any]
+) -> None:
+    assert served_models.apply(namespace, _manifest(case["before"])) == ""
+    refused = served_models.apply(namespace, _manifest(case["after"]))
+    assert all(cause.split(": ", 2)[2] in refused for cause in case.get("says", []))
+    assert bool(refused) == bool(case.get("says"))
+
+
+def test_scale_is_refused_while_autoscaling_sets_the_replicas(served_models: ServedModels, namespace: str) -> None:
+    autoscaling = {"mode": "Auto", "objective": {"latency": "50ms"}, "maxReplicas": 5}
+    served_models.apply(namespace, _manifest({"autoscaling": autoscaling}))
+    refused = served_models.cluster.kubectl("scale", "sm/case", "--replicas=3", "--namespace", namespace, check=False)
+    assert refused.returncode == 1
+    assert "autoscaling sets the replicas of this ServedModel" in refused.stderr
+
+
 @pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_example_is_accepted(served_models: ServedModels, example: Path) -> None:
     served_models.cluster.kubectl(

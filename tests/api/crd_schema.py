@@ -46,7 +46,7 @@ def values(schema: Schema) -> st.SearchStrategy[Any]:
         case "integer":
             return st.integers(schema.get("minimum"), schema.get("maximum"))
         case "number":
-            return st.floats(0.001, schema["maximum"])
+            return st.floats(schema.get("minimum") or 0.001, schema["maximum"])
         case "boolean":
             return st.booleans()
         case _:

@@ -37,6 +37,11 @@ class ConditionType(DocumentedWord):
     )
     PAUSED = "Paused", "The operator leaves the children alone; present while true."
     RECONCILING = "Reconciling", "For kstatus: present and True while Progressing is True."
+    SCALING_ACTIVE = (
+        "ScalingActive",
+        "Autoscaling knows the load well enough to decide; False says what is missing, and replicas are held.",
+    )
+    SCALING_LIMITED = "ScalingLimited", "A bound, and not the policy, sets the replicas; the message says which."
     STALLED = "Stalled", "For kstatus: present and True when only a person can help."
 
 
@@ -130,6 +135,90 @@ class Reason(DocumentedWord):
         "ReplicasUnavailable",
         "Fewer replicas than wanted take requests, for no cause seen on the pods; read the pods' events.",
     )
+    # Autoscaling: ScalingActive
+    SCALING_POLICY_ACTIVE = (
+        "ScalingPolicyActive",
+        "Autoscaling knows the load and sets the replicas by its policy; nothing to do.",
+    )
+    RECOMMENDS_ONLY = (
+        "RecommendsOnly",
+        "Autoscaling knows the load and says in status what it would do; set mode to Auto to let it act.",
+    )
+    NO_REPLICAS = "NoReplicas", "No replica is ready, so there is nothing to measure; wait, or see Degraded."
+    NOT_YET_REPORTED = (
+        "NotYetReported",
+        "Replicas are ready but Prometheus does not have two samples of them yet; wait for two scrapes.",
+    )
+    REPLICAS_MISSING = (
+        "ReplicasMissing",
+        "Some ready replicas are not scraped or their scrapes fail; look at the targets in Prometheus.",
+    )
+    STALE_SAMPLES = "StaleSamples", "The newest samples are too old; look why scraping or remote storage lags behind."
+    PARTIAL_ANSWER = (
+        "PartialAnswer",
+        "Prometheus answered with warnings or without part of its stores; look at its stores.",
+    )
+    NOT_A_NUMBER = "NotANumber", "Prometheus answered NaN or an infinite number; look at its recording and relabelling."
+    PROMETHEUS_SLOW = "PrometheusSlow", "Prometheus did not answer in time; look at its load."
+    PROMETHEUS_UNAVAILABLE = (
+        "PrometheusUnavailable",
+        "Prometheus cannot be reached or answers with a server error; look at it and at the network.",
+    )
+    PROMETHEUS_REJECTED = (
+        "PrometheusRejected",
+        "Prometheus refused the query or the credentials; correct the operator's settings.",
+    )
+    PROMETHEUS_NOT_CONFIGURED = (
+        "PrometheusNotConfigured",
+        "The operator was given no address of Prometheus; set prometheus.url in the chart.",
+    )
+    EXTERNAL_AUTOSCALER = (
+        "ExternalAutoscaler",
+        "A HorizontalPodAutoscaler scales this ServedModel too, so mode Auto holds; remove one of the two.",
+    )
+    DECISION_FAILED = (
+        "DecisionFailed",
+        "The operator could not decide because of a defect, so replicas are held; its log has the error.",
+    )
+    REPLICAS_KEPT = (
+        "ReplicasKept",
+        "Mode Auto ended and its replicas were kept; change spec.replicas, for example by kubectl scale, to take over.",
+    )
+    # Autoscaling: ScalingLimited
+    AS_WANTED = "AsWanted", "The replicas are what the policy wants; nothing to do."
+    MIN_REPLICAS = "MinReplicas", "The pools' min binds: the policy would run fewer replicas."
+    MAX_REPLICAS = (
+        "MaxReplicas",
+        "The pools' max or autoscaling.maxReplicas binds; raise it if the objective is missed.",
+    )
+    SCHEDULE_MINIMUM = "ScheduleMinimum", "A schedule's minReplicas binds; it ends with the schedule."
+    RATE_LIMIT_UP = "RateLimitUp", "behavior.scaleUp.policies bind; relax them if scaling up is too slow."
+    RATE_LIMIT_DOWN = "RateLimitDown", "behavior.scaleDown.policies bind; wait, or relax them."
+    STABILIZATION = (
+        "Stabilization",
+        "A more cautious recommendation of the stabilization window binds; wait until it has left the window.",
+    )
+    PANIC = "Panic", "A surge is on, so nothing is scaled down until it is over."
+    WITHIN_TOLERANCE = "WithinTolerance", "The change would be smaller than the tolerance."
+    COOLDOWN = "Cooldown", "Nothing is scaled down so soon after a rollout or a failover; wait cooldownSeconds."
+    MAX_STARTING = (
+        "MaxStarting",
+        "As many replicas of the pool are starting as may at once; wait, or raise maxStarting.",
+    )
+    WAITING_FOR_NODE = "WaitingForNode", "A replica waits for a node and is not taken back; add nodes or lower max."
+    FLEET_BUDGET = (
+        "FleetBudget",
+        "The platform's budget for all ServedModels together is used up; ask its owner, or free replicas elsewhere.",
+    )
+    REPLICAS_CANNOT_HELP = (
+        "ReplicasCannotHelp",
+        "The service time alone exceeds the objective at little load; make the model faster or relax the objective.",
+    )
+    HOLD_WITHOUT_TELEMETRY = (
+        "HoldWithoutTelemetry",
+        "The load is not known well enough, so replicas are held; ScalingActive says why.",
+    )
+    HOLD_AFTER_START = "HoldAfterStart", "The operator has just started and holds what runs; wait about a minute."
     # The operator's own sight
     MODEL_STATUS_UNKNOWN = (
         "ModelStatusUnknown",

@@ -81,6 +81,7 @@ def _version() -> dict[str, Any]:
             _column("Pools", ".status.poolSummary", "Ready of desired replicas, by pool."),
             _column("Status", ".status.reason", "The one reason that says most; docs/troubleshooting.md."),
             _column("Age", ".metadata.creationTimestamp", "Time since creation.", kind="date"),
+            _column("Autoscaling", ".spec.autoscaling.mode", "What autoscaling may do.", wide=True),
             _column("REST", ".status.endpoints.rest", "host:port of the REST API.", wide=True),
             _column("gRPC", ".status.endpoints.grpc", "host:port of the gRPC API.", wide=True),
             _column("Message", ".status.message", "What is so, and what to do about it.", wide=True),

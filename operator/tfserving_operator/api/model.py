@@ -97,8 +97,8 @@ class ModelSource(ApiModel):
     )
     size_limit: Annotated[str, Field(max_length=32)] | None = Field(
         default=None,
-        description="Upper bound of the volume that fetched models are kept in, for example 20Gi. "
-        "Left out: what the node has.",
+        description="Most that the model's versions may take of the node's disk, for example 20Gi; an archive is "
+        "unpacked beside itself. Left out: what the node has.",
         json_schema_extra=validations(
             cel(
                 "isQuantity(self) && quantity(self).isGreaterThan(quantity('0'))",

@@ -87,6 +87,11 @@ class PoolReplicas(ApiModel):
     fixed: ReplicaCount | None = Field(default=None, description="Exactly so many; spec.replicas leaves it alone.")
     min: ReplicaCount | None = Field(default=None, description="Fewest replicas when spec.replicas is shared out.")
     max: ReplicaCount | None = Field(default=None, description="Most replicas when spec.replicas is shared out.")
+    max_starting: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
+        default=None,
+        description="Most replicas that autoscaling starts at once, for scarce accelerators; those that wait for a "
+        "node count. Left out: no limit.",
+    )
 
 
 class Resources(ApiModel):
@@ -206,6 +211,11 @@ class Pool(ApiModel):
 
     name: PoolName = Field(description="Name of the pool; the order of the list is the order of priority.")
     accelerator: Accelerator | None = Field(default=None, description="Accelerator a replica. Left out: a CPU pool.")
+    cost: Annotated[float, Field(ge=0, le=1_000_000)] | None = Field(
+        default=None,
+        description="Price of one replica for one hour, in any unit that all pools share; for autoscaling.fill: Cost "
+        "and tfs simulate. Left out: 1.",
+    )
     replicas: PoolReplicas = Field(
         default_factory=PoolReplicas,
         description="How many replicas. Left out: the pool takes its share of spec.replicas without bounds.",

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
+from tfserving_operator.api.autoscaling import Autoscaling, AutoscalingStatus
 from tfserving_operator.api.base import ApiModel, cel, map_list, set_list, stated_default, validations
 from tfserving_operator.api.conditions import Condition
 from tfserving_operator.api.model import Model, VersionNumber
@@ -89,6 +90,11 @@ class Networking(ApiModel):
     grpc_port: Port = Field(default=8500, description="gRPC port of the Services.")
 
 
+def _is_scaled_by_us(spec: str) -> str:
+    """CEL: whether autoscaling sets the replicas of ``spec``; policy Fixed takes them from spec.replicas."""
+    return f"(has({spec}.autoscaling) && {spec}.autoscaling.mode == 'Auto' && {spec}.autoscaling.policy != 'Fixed')"
+
+
 class ServedModelSpec(ApiModel):
     """What shall be served, and on what."""
 
@@ -103,6 +109,36 @@ class ServedModelSpec(ApiModel):
                 "pools[].replicas.fixed, or give a pool min and max in its place",
                 optionalOldSelf=True,
                 fieldPath=".replicas",
+            ),
+            cel(
+                "!oldSelf.hasValue() || self.replicas == oldSelf.value().replicas "
+                f"|| !{_is_scaled_by_us('self')} || !{_is_scaled_by_us('oldSelf.value()')}",
+                "autoscaling sets the replicas of this ServedModel: to scale by hand or with another autoscaler, "
+                "set spec.autoscaling.mode to Off or Recommend first",
+                optionalOldSelf=True,
+                fieldPath=".replicas",
+            ),
+            cel(
+                "!has(self.autoscaling) || self.autoscaling.mode == 'Off' || has(self.autoscaling.maxReplicas) "
+                "|| (has(self.pools) && self.pools.all(pool, "
+                "has(pool.replicas) && (has(pool.replicas.max) || has(pool.replicas.fixed))))",
+                "autoscaling needs an upper bound: give every pool replicas.max, or give spec.autoscaling.maxReplicas",
+                fieldPath=".autoscaling",
+            ),
+            cel(
+                "!has(self.autoscaling) || self.autoscaling.mode == 'Off' || !has(self.pools) "
+                "|| self.pools.exists(pool, !has(pool.replicas) || !has(pool.replicas.fixed))",
+                "every pool fixes its replicas, so there is nothing to scale: give a pool min and max instead",
+                fieldPath=".autoscaling",
+            ),
+            cel(
+                "!has(self.autoscaling) || self.autoscaling.mode == 'Off' || !has(self.pools) "
+                "|| self.pools.exists(pool, !has(pool.replicas) "
+                "|| (has(pool.replicas.fixed) ? pool.replicas.fixed > 0 : !has(pool.replicas.min) "
+                "|| pool.replicas.min > 0))",
+                "a ServedModel cannot be scaled to zero, as nothing would wake it: min 0 is for standby pools, "
+                "so leave min out or raise it in one pool",
+                fieldPath=".autoscaling",
             ),
         )
     )
@@ -129,6 +165,10 @@ class ServedModelSpec(ApiModel):
         description="Replicas over all pools that do not fix theirs: each gets its min, the rest goes to the "
         "pools in order up to their max. This is what kubectl scale and an external autoscaler set; leave it "
         "out of Git where one does.",
+    )
+    autoscaling: Autoscaling | None = Field(
+        default=None,
+        description="What sets the replicas of the pools that do not fix theirs. Left out: spec.replicas.",
     )
     disruption: Disruption = Field(default_factory=Disruption, description="What voluntary disruption may take.")
     networking: Networking = Field(default_factory=Networking, description="How clients reach the servers.")
@@ -191,7 +231,8 @@ class ServedModelStatus(ApiModel):
     )
     conditions: Annotated[list[Condition], Field(max_length=16)] = Field(
         default_factory=list,
-        description="Ready, Progressing, Degraded; Paused, Reconciling and Stalled where they are true.",
+        description="Ready, Progressing, Degraded; Paused, Reconciling and Stalled where they are true; "
+        "ScalingActive and ScalingLimited with autoscaling.",
         json_schema_extra=map_list("type"),
     )
     replicas: Count | None = Field(default=None, description="Replicas that exist, over all pools (for scale).")
@@ -219,6 +260,10 @@ class ServedModelStatus(ApiModel):
         default_factory=list,
         description="What the servers say of each model.",
         json_schema_extra=map_list("name"),
+    )
+    autoscaling: AutoscalingStatus | None = Field(
+        default=None,
+        description="What autoscaling knows and decided; while it is off, only the replicas that it left behind.",
     )
 
 

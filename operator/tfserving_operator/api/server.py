@@ -170,7 +170,7 @@ class Server(ApiModel):
     )
     service_account_name: ObjectName | None = Field(
         default=None,
-        description="Service account of the pods, for workload identity. Its token is not mounted.",
+        description="Existing service account of the pods, for workload identity. Its token is not mounted.",
     )
     threads: Threads = Field(
         default_factory=Threads, description="Thread counts. What is left out follows the CPU limit."
@@ -182,7 +182,11 @@ class Server(ApiModel):
     env: Environment = Field(
         default_factory=list, description="Environment variables.", json_schema_extra=map_list("name")
     )
-    warmup: Warmup = Field(default_factory=Warmup, description="Warm-up of each version before it takes requests.")
+    warmup: Warmup = Field(
+        default_factory=Warmup,
+        description="Warm-up of each version before it takes requests, by the records that the version itself carries. "
+        "TensorFlow Serving has one setting for all models of a server.",
+    )
     tls: ServerTls | None = Field(default=None, description="TLS of the gRPC port.")
     flags: Flags = Field(
         default_factory=list,
