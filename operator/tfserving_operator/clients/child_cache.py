@@ -132,6 +132,10 @@ class ChildCache:
             for _, obj in source.store.of(key)
         )
 
+    def revision(self, key: ModelKey) -> tuple[int, ...]:
+        """Return a mark that is another one whenever a child or pod of ``key`` is, for who keeps what they read."""
+        return tuple(source.store.revision(key) for source in self._sources_for(key.namespace))
+
     def keys(self) -> set[ModelKey]:
         """Return every ServedModel that has children, whether it exists or not."""
         return {key for source in self._sources for key in source.store.models()}

@@ -29,6 +29,8 @@ class ChildStore:
         self._resource = resource
         self._objects: dict[ObjectRef, RawObject] = {}
         self._refs: dict[ModelKey, set[ObjectRef]] = {}
+        self._revisions: dict[ModelKey, int] = {}
+        self._changes = 0
         self.position = 0
 
     def __len__(self) -> int:
@@ -38,6 +40,10 @@ class ChildStore:
         """Yield the objects that belong to ``key``, by name."""
         for ref in sorted(self._refs.get(key, ())):
             yield ref, self._objects[ref]
+
+    def revision(self, key: ModelKey) -> int:
+        """Return a number that grows with each change of what belongs to ``key``."""
+        return self._revisions.get(key, 0)
 
     def models(self) -> Iterable[ModelKey]:
         """Return the ServedModels that have objects here."""
@@ -97,6 +103,7 @@ class ChildStore:
             self._objects[ref] = obj
             self._refs.setdefault(key, set()).add(ref)
             changed.add(key)
+            self._count_change(key)
         return changed
 
     def _drop(self, ref: ObjectRef) -> set[ModelKey]:
@@ -105,9 +112,15 @@ class ChildStore:
         if key is None:
             return set()
         self._refs[key].discard(ref)
+        self._count_change(key)
         if not self._refs[key]:
-            del self._refs[key]
+            # A ServedModel of that name that is made again counts on from there, as the counter is everybody's.
+            del self._refs[key], self._revisions[key]
         return {key}
+
+    def _count_change(self, key: ModelKey) -> None:
+        self._changes += 1
+        self._revisions[key] = self._changes
 
 
 def _model_key(obj: RawObject) -> ModelKey | None:

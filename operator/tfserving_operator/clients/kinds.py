@@ -33,6 +33,7 @@ CONFIG_MAPS: Final = Resource("v1", "ConfigMap", "configmaps")
 POD_DISRUPTION_BUDGETS: Final = Resource("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
 PODS: Final = Resource("v1", "Pod", "pods")
 EVENTS: Final = Resource("events.k8s.io/v1", "Event", "events")
+HORIZONTAL_POD_AUTOSCALERS: Final = Resource("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
 SERVED_MODELS: Final = Resource("tfserving.dev/v1alpha1", "ServedModel", "servedmodels")
 
 _KNOWN: Final = {
@@ -48,7 +49,7 @@ _KNOWN: Final = {
         Resource("v1", "ServiceAccount", "serviceaccounts"),
         Resource("v1", "Secret", "secrets"),
         Resource("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"),
-        Resource("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers"),
+        HORIZONTAL_POD_AUTOSCALERS,
         Resource("monitoring.coreos.com/v1", "ServiceMonitor", "servicemonitors"),
         Resource("monitoring.coreos.com/v1", "PodMonitor", "podmonitors"),
         Resource("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes"),
