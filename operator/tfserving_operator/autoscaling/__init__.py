@@ -1,0 +1,1 @@
+"""How many replicas each pool should have: pure functions of what was observed and of the clock they are given."""

@@ -1,0 +1,164 @@
+"""One scaling decision: what the policy wants, then every bound in its order, then which pool gets the replicas."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from tfserving_operator.api.autoscaling import ScalingPolicy
+from tfserving_operator.autoscaling.allocation import TrafficSplit, grown, in_fill_order, shared_out
+from tfserving_operator.autoscaling.bounds import Limits, Step, bounded
+from tfserving_operator.autoscaling.decision import Decision, ScalingRule
+from tfserving_operator.autoscaling.explain import told
+from tfserving_operator.autoscaling.load import Load, combined_load
+from tfserving_operator.autoscaling.observation import ScalingObservation
+from tfserving_operator.autoscaling.policies import wanted
+from tfserving_operator.autoscaling.policy import Situation, Want
+from tfserving_operator.autoscaling.pool_slots import NODE_PATIENCE_SECONDS
+from tfserving_operator.autoscaling.sight import Sight, look
+from tfserving_operator.autoscaling.state import ScalingState, place_of_objective
+
+
+def decide_replicas(
+    observation: ScalingObservation,
+    state: ScalingState,
+    *,
+    now: datetime,
+    split: TrafficSplit = TrafficSplit.EVEN,
+) -> tuple[Decision, ScalingState]:
+    """Return how many replicas each pool that is scaled should have, and the state for the next decision.
+
+    Gives up replicas only on fresh numbers of every ready replica; adds them on less. Deciding twice at the same time
+    is the same. ``split`` says how requests are spread over pools today.
+    """
+    clock = now.timestamp()
+    load = combined_load(observation.pools, now=clock, place=place_of_objective(observation.spec))
+    state = state.after(observation, load, now=clock)
+    load = state.silence_of(load, now=clock)
+    sight = look(observation, state, load, now=now, split=split)
+    if not sight.situation.slots:
+        return Decision(replicas={}, rule=ScalingRule.FIXED, message="every pool fixes its replicas"), state
+    want, policy_state = wanted(sight.situation, state.policy)
+    want = _as_far_as_known(want, sight)
+    no_way_down = _no_way_down(want, sight, state)
+    limits = Limits(
+        spec=observation.spec,
+        slots=sight.situation.slots,
+        fixed_desired=sight.fixed_desired,
+        current=sight.desired,
+        start_up_seconds=sight.situation.start_up_seconds,
+        no_way_down=no_way_down,
+        now=clock,
+        moment=now,
+    )
+    step, behavior = bounded(_first_step(want, sight), limits, state.behavior)
+    replicas, step = _allocated(step, want, sight, state, may_move=no_way_down is None)
+    return _decision(want, step, replicas, sight), replace(state, behavior=behavior, policy=policy_state)
+
+
+def _as_far_as_known(want: Want, sight: Sight) -> Want:
+    """What the policy wants, or what runs where its numbers cannot be trusted to ask for less."""
+    situation = sight.situation
+    if sight.is_new:
+        return Want(
+            replicas=situation.replicas, rule=ScalingRule.STARTING_UP, message="nothing runs yet; spec.replicas"
+        )
+    if not situation.is_upward_only or situation.spec.policy is ScalingPolicy.FIXED:
+        return want
+    load = situation.load
+    want = _with_help_for_silent_ones(want, situation)
+    if load.may_scale_up and want.replicas > situation.current:
+        return replace(want, rule=ScalingRule.NO_TELEMETRY, message=f"{load.message}; {_what_is_seen(load)} already")
+    return Want(
+        replicas=situation.current, rule=ScalingRule.NO_TELEMETRY, message=f"{load.message}; without telemetry one"
+    )
+
+
+def _with_help_for_silent_ones(want: Want, situation: Situation) -> Want:
+    """At least twice the replicas that are too busy to be scraped, where no policy knows what one carries."""
+    is_known = situation.estimates or situation.spec.policy is not ScalingPolicy.LATENCY
+    if is_known or situation.load.too_busy_share == 0:
+        return want
+    twice = min(2 * max(1, situation.ready), sum(slot.reachable for slot in situation.slots))
+    if twice <= want.replicas:
+        return want
+    return replace(want, replicas=twice, message="what a replica carries is not known yet, so twice as many")
+
+
+def _what_is_seen(load: Load) -> str:
+    words = f"what is seen, {load.requests_per_second:.4g} requests/s on {load.covered} of {load.ready} replicas,"
+    if load.silent_per_second <= 0:
+        return words
+    late = load.silent_late_per_second / load.silent_per_second
+    return f"{words} and {load.silent_per_second:.4g}/s, {late:.0%} late, on others before their scrapes failed,"
+
+
+def _first_step(want: Want, sight: Sight) -> Step:
+    """What the policy wants, and what already kept it from more: pools that do not reach so far."""
+    total = want.replicas + sight.stuck
+    if want.needed <= want.replicas:
+        return Step(total)
+    if any(slot.reachable < slot.most for slot in sight.situation.slots):
+        return Step(total, ScalingRule.MAX_STARTING, f"as many as may start at once are starting: {total}")
+    return Step(total, ScalingRule.MAX_REPLICAS, f"the pools that help reach to {total}")
+
+
+def _no_way_down(want: Want, sight: Sight, state: ScalingState) -> tuple[ScalingRule, str] | None:
+    situation = sight.situation
+    holds = f"keeps {sight.desired}"
+    if situation.spec.policy is ScalingPolicy.FIXED:
+        return None
+    if situation.is_upward_only:
+        return ScalingRule.NO_TELEMETRY, f"{situation.load.message}; holding without telemetry {holds}"
+    if not state.has_seen_enough:
+        return ScalingRule.STARTING_UP, f"holding until a stable window of samples has been seen {holds}"
+    if want.is_surge:
+        return ScalingRule.PANIC, f"the surge {holds}"
+    cooldown = situation.spec.cooldown_seconds
+    if state.rollout_at is not None and situation.now - state.rollout_at < cooldown:
+        return ScalingRule.COOLDOWN, f"the cooldown of {cooldown}s after a rollout or a failover {holds}"
+    if want.is_cautious:
+        return ScalingRule.COOLDOWN, f"waiting to see what a replica carries after the change {holds}"
+    return None
+
+
+def _allocated(
+    step: Step, want: Want, sight: Sight, state: ScalingState, *, may_move: bool
+) -> tuple[dict[str, int], Step]:
+    """Share the total out over the pools; no pool gives up a replica unless ``may_move``."""
+    situation = sight.situation
+    slots = situation.slots
+    order = want.order or in_fill_order(slots, situation.spec.fill)
+    kept = tuple(
+        replace(slot, fewest=min(slot.most, max(slot.fewest, slot.desired)))
+        if _is_waiting(slot.name, state, situation.now)
+        else slot
+        for slot in slots
+    )
+    is_growing = step.total >= sight.desired and not may_move
+    shares = grown(step.total, kept, order) if is_growing else shared_out(step.total, kept, order)
+    total = sum(shares.values())
+    if total > step.total:
+        step = step.held_at(total, ScalingRule.WAITING_FOR_NODE, f"replicas that wait for a node keep {total}")
+    elif total < step.total:
+        step = step.held_at(total, ScalingRule.MAX_STARTING, f"as many as may start at once are starting: {total}")
+    return shares, step
+
+
+def _is_waiting(name: str, state: ScalingState, now: float) -> bool:
+    since = state.waiting_since.get(name)
+    return since is not None and now - since < NODE_PATIENCE_SECONDS
+
+
+def _decision(want: Want, step: Step, replicas: dict[str, int], sight: Sight) -> Decision:
+    wanted_total = max(want.replicas, want.needed) + sight.stuck
+    is_limited = step.total != wanted_total
+    limit = step.limit if is_limited else None
+    return Decision(
+        replicas=replicas,
+        rule=limit or want.rule,
+        message=told(want.message, wanted_total, step.words if is_limited else "", step.total),
+        is_limited=is_limited,
+        limit=limit,
+        wanted_total=wanted_total,
+    )

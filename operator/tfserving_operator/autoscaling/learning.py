@@ -1,0 +1,216 @@
+"""Which samples say what a replica carries: those of a pool whose replicas were steady over the whole window."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from tfserving_operator.api.autoscaling import PoolCapacity
+from tfserving_operator.autoscaling.capacity import CapacityCurve, CapacityEstimate, LoadSample
+from tfserving_operator.autoscaling.load import is_number
+from tfserving_operator.autoscaling.observation import PoolObservation
+from tfserving_operator.autoscaling.outcomes import outcomes
+from tfserving_operator.autoscaling.signals import PoolSignals, SignalState
+
+_STEADY_WITHIN = 0.05
+"""Share of the replicas that may come or go within a window: large pools never stand quite still."""
+_BACKLOG_WINDOWS = 3
+"""For so many windows after a load, late requests may be its backlog."""
+_KEPT_OF_AN_OLD_CONFIG = 0.1
+"""Confidence in what was measured with other models, batching or resources."""
+SURELY_CARRIED_IN_FLIGHT = 0.08
+"""A replica with so few requests in flight on average has an idle server for nearly each that comes: whatever is late
+then, more replicas cannot prevent. At a few requests a minute this is known long before a curve is."""
+JUMP_SHARE = 0.3
+"""Change of a replica's load from one window to the next beyond which nothing is learned, on top of chance."""
+_CHANCE = 3.0
+"""Standard deviations of counting."""
+_OTHER_WINDOW = 2 / 3
+"""Share of a window after which a sample says something else than the one before."""
+_SEEN_WELL_SECONDS = 30.0
+"""Steady traffic after a change of the config until what a replica carries counts as seen."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolKnowledge:
+    """What is known of one pool. Times are epoch seconds."""
+
+    curve: CapacityCurve = field(default_factory=CapacityCurve)
+    estimate: CapacityEstimate | None = None
+    config_hash: str = ""
+    is_of_old_config: bool = False
+    """Whether what is known was measured with another config and not seen with this one yet."""
+    seen_seconds: float = 0.0
+    """Steady traffic that was learned from with this config."""
+    looked_at: float = 0.0
+    """Time of the newest sample."""
+    learned_at: float = 0.0
+    """Time of the newest one that was learned from."""
+    start_up_seconds: float | None = None
+    ready_log: tuple[tuple[float, int], ...] = ()
+    """When the number of ready replicas changed, and to what."""
+    loads: tuple[tuple[float, float], ...] = ()
+    """Loads of a replica over the last windows, by time."""
+
+    @classmethod
+    def restored(cls, known: PoolCapacity, *, aim: float) -> PoolKnowledge:
+        """Return what status says was known."""
+        curve = CapacityCurve.seeded(known.requests_per_second, confidence=known.confidence, aim=aim)
+        return cls(
+            curve=curve,
+            estimate=curve.estimate(aim=aim, promised=2 * aim),
+            config_hash=known.config_hash or "",
+            start_up_seconds=known.start_up_seconds,
+        )
+
+    def after(
+        self,
+        pool: PoolObservation,
+        *,
+        aim: float,
+        promised: float,
+        now: float,
+        sized_for: float | None = None,
+        place: float = 0.0,
+    ) -> PoolKnowledge:
+        """Return what is known after a look at the pool. ``aim`` and ``promised`` are shares of late requests.
+
+        ``place`` says where the objective lies between two bucket edges, 0 at the one below.
+        """
+        knowledge = self._of_config(pool.config_hash, aim)
+        ready_log = _noted(knowledge.ready_log, pool.ready, now)
+        if ready_log is not knowledge.ready_log or pool.start_up_seconds not in (None, knowledge.start_up_seconds):
+            start_up = knowledge.start_up_seconds if pool.start_up_seconds is None else pool.start_up_seconds
+            knowledge = replace(knowledge, ready_log=ready_log, start_up_seconds=start_up)
+        signals = pool.signals
+        if signals.state is not SignalState.MEASURED or signals.at is None or not is_number(signals):
+            return knowledge
+        at = signals.at.timestamp()
+        window = signals.window_seconds
+        if window <= 0 or at - knowledge.looked_at < window / 4 or pool.ready <= 0:
+            return knowledge
+        fewest, most = _ready_since(ready_log, at - window)
+        load = signals.requests_per_second / max(1, fewest)
+        loads = (*(each for each in knowledge.loads if each[0] > at - _BACKLOG_WINDOWS * window), (at, load))
+        knowledge = replace(knowledge, loads=loads, looked_at=at)
+        is_steady = ready_log[0][0] <= at - window and most - fewest <= _STEADY_WITHIN * most
+        if not is_steady or pool.is_rolling_out or at - knowledge.learned_at < window / 2:
+            return knowledge
+        if _jumps(loads, window_seconds=window, replicas=max(1, fewest)):
+            return knowledge
+        return knowledge._learned(
+            signals, at, (fewest + most) / 2, aim=aim, sized_for=sized_for or aim, promised=promised, place=place
+        )
+
+    def capacity(self, name: str) -> PoolCapacity | None:
+        """Return what status keeps; None where nothing is known."""
+        if self.estimate is None and self.start_up_seconds is None:
+            return None
+        confidence = 0.0 if self.estimate is None else self.estimate.confidence
+        return PoolCapacity(
+            name=name,
+            requests_per_second=0.0 if self.estimate is None else min(1e9, self.estimate.carries),
+            confidence=min(1.0, confidence * (_KEPT_OF_AN_OLD_CONFIG if self.is_of_old_config else 1.0)),
+            start_up_seconds=self.start_up_seconds,
+            config_hash=self.config_hash or None,
+        )
+
+    def _of_config(self, config_hash: str, aim: float) -> PoolKnowledge:
+        if config_hash == self.config_hash:
+            return self
+        if not self.config_hash or self.estimate is None:
+            return replace(self, config_hash=config_hash)
+        curve = CapacityCurve.seeded(self.estimate.carries, confidence=_KEPT_OF_AN_OLD_CONFIG, aim=aim)
+        return replace(self, curve=curve, config_hash=config_hash, is_of_old_config=True, seen_seconds=0.0)
+
+    def _learned(
+        self,
+        signals: PoolSignals,
+        at: float,
+        ready: float,
+        *,
+        aim: float,
+        sized_for: float,
+        promised: float,
+        place: float,
+    ) -> PoolKnowledge:
+        window = signals.window_seconds
+        new_seconds = min(window, at - self.learned_at)
+        outcome = outcomes(signals, place=place)
+        load = signals.requests_per_second / ready
+        curve = replace(self.curve, place=place)
+        counts = (outcome.late_below * window, outcome.late_above * window, outcome.requests * window)
+        if curve.late_of(*counts) > 2 * aim * counts[2]:
+            # A backlog is late although the load has gone down already: it is the higher load's.
+            load = max(each[1] for each in self.loads)
+        sample = LoadSample(
+            load=load,
+            requests=outcome.requests * new_seconds,
+            late_share=_share(outcome.late_below, outcome.requests),
+            late_above_share=_share(outcome.late_above, outcome.requests),
+            failed_share=_share(outcome.failed, outcome.requests),
+            seconds=new_seconds,
+        )
+        curve = curve.learned(sample, aim=aim)
+        seen_seconds = self.seen_seconds + new_seconds
+        return replace(
+            self,
+            curve=curve,
+            estimate=_at_least(curve.estimate(aim=sized_for, promised=promised), _surely_carried(signals)),
+            learned_at=at,
+            seen_seconds=seen_seconds,
+            is_of_old_config=self.is_of_old_config and seen_seconds < _SEEN_WELL_SECONDS,
+        )
+
+
+def _jumps(loads: tuple[tuple[float, float], ...], *, window_seconds: float, replicas: int) -> bool:
+    """Whether the newest of ``loads`` is so far from the window before that its mean hides what the load was.
+
+    In a window in which a burst begins or ends, requests are late at a load that was twice the mean.
+    """
+    at, load = loads[-1]
+    before = next((each for seen_at, each in reversed(loads) if at - seen_at >= _OTHER_WINDOW * window_seconds), None)
+    if before is None:
+        return False
+    low, high = sorted((before, load))
+    chance = _CHANCE * math.sqrt(high / (replicas * window_seconds))
+    return high - low > JUMP_SHARE * high + chance
+
+
+def _share(part: float, whole: float) -> float:
+    return part / whole if whole > 0 else 0.0
+
+
+def _surely_carried(signals: PoolSignals) -> float:
+    """Requests per second at which a replica is next to idle, by Little's law; 0 where that is not known."""
+    if not signals.concurrency or signals.concurrency <= 0:
+        return 0.0
+    return SURELY_CARRIED_IN_FLIGHT * signals.requests_per_second / signals.concurrency
+
+
+def _at_least(estimate: CapacityEstimate | None, carried: float) -> CapacityEstimate | None:
+    if estimate is None or estimate.cannot_be_kept or carried <= estimate.carries:
+        return estimate
+    return replace(estimate, carries=carried, hopeful=max(carried, estimate.hopeful))
+
+
+def _noted(log: tuple[tuple[float, int], ...], ready: int, now: float) -> tuple[tuple[float, int], ...]:
+    if log and log[-1][1] == ready:
+        return log
+    return (*log[-63:], (now, ready))
+
+
+def _ready_since(log: tuple[tuple[float, int], ...], since: float) -> tuple[int, int]:
+    """The fewest and the most replicas that were ready from then until now."""
+    fewest = most = log[-1][1]
+    for at, ready in reversed(log):
+        fewest, most = min(fewest, ready), max(most, ready)
+        if at <= since:
+            break
+    return fewest, most
+
+
+def known_capacities(pools: Mapping[str, PoolKnowledge]) -> list[PoolCapacity]:
+    """Return what status keeps of all pools."""
+    return [capacity for name, known in pools.items() if (capacity := known.capacity(name)) is not None]

@@ -1,0 +1,150 @@
+"""What autoscaling remembers of one ServedModel from tick to tick."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from tfserving_operator.api.autoscaling import Autoscaling, AutoscalingStatus, PoolCapacity, TargetMetric
+from tfserving_operator.api.server import duration_micros
+from tfserving_operator.autoscaling.behavior import BehaviorState
+from tfserving_operator.autoscaling.buckets import place_between_edges
+from tfserving_operator.autoscaling.history import History
+from tfserving_operator.autoscaling.learning import PoolKnowledge, known_capacities
+from tfserving_operator.autoscaling.load import Load
+from tfserving_operator.autoscaling.observation import ScalingObservation
+from tfserving_operator.autoscaling.policies import PolicyState
+from tfserving_operator.autoscaling.policies.latency import LatencyState
+from tfserving_operator.autoscaling.pool_slots import scaled
+
+AIM = 0.9
+"""Share of the promised late requests that a replica's capacity is measured at: the rest is for surprises."""
+ASSUMED_PROMISE = 0.01
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScalingState:
+    """Frozen, bounded in size, and safe to lose: a new one holds what runs until it has seen enough.
+
+    Times are seconds since the epoch.
+    """
+
+    has_seen_enough: bool = False
+    """Whether a stable window of samples has been seen, so that replicas may be given up."""
+    history: History = field(default_factory=History)
+    behavior: BehaviorState = field(default_factory=BehaviorState)
+    policy: PolicyState | None = None
+    rollout_at: float | None = None
+    """When a rollout was last seen."""
+    waiting_since: Mapping[str, float] = field(default_factory=dict)
+    """Since when replicas of a pool wait for a node."""
+    first_at: float | None = None
+    """Time of the first good sample."""
+    silent_since: float | None = None
+    """Since when no replica answers scrapes, although Prometheus knows what they did before."""
+    window_seconds: float = 0.0
+    """Time between two scrapes, as last seen."""
+    ready: int = -1
+    """Ready replicas as last seen."""
+    ready_changed_at: float = 0.0
+    knowledge: Mapping[str, PoolKnowledge] = field(default_factory=dict)
+    """What was learned of each pool."""
+
+    @classmethod
+    def initial(cls) -> ScalingState:
+        """Return the state of a ServedModel that nothing is known of."""
+        return cls()
+
+    @classmethod
+    def restored(cls, status: AutoscalingStatus | None, *, now: datetime) -> ScalingState:
+        """Return the state after a restart: it knows what replicas carry, and holds what runs at first."""
+        if status is None:
+            return cls()
+        return cls(
+            knowledge={
+                known.name: PoolKnowledge.restored(known, aim=AIM * ASSUMED_PROMISE) for known in status.capacities
+            }
+        )
+
+    def after(self, observation: ScalingObservation, load: Load, *, now: float) -> ScalingState:
+        """Return the state after a look at the pools and their load."""
+        metric = policy_metric(observation.spec, load)
+        history = self.history
+        first_at = self.first_at
+        if load.may_scale_down:
+            history = history.with_sample(metric, at=load.at, keep_seconds=observation.spec.stable_window_seconds)
+            first_at = load.at if first_at is None else first_at
+        desired = sum(pool.desired for pool in observation.pools)
+        lost = load.ready < self.ready and load.ready < desired
+        is_rolling_out = lost or any(pool.is_rolling_out for pool in observation.pools)
+        total = sum(pool.desired for pool in scaled(observation.pools))
+        seen = first_at is not None and history.newest_at - first_at >= observation.spec.stable_window_seconds
+        return replace(
+            self,
+            history=history,
+            first_at=first_at,
+            has_seen_enough=self.has_seen_enough or seen,
+            behavior=self.behavior.with_total(total, now=now),
+            rollout_at=now if is_rolling_out else self.rollout_at,
+            waiting_since=_waiting_since(self.waiting_since, observation, now),
+            knowledge=_learned(self, observation, now),
+            silent_since=(now if self.silent_since is None else self.silent_since) if load.is_silent else None,
+            window_seconds=load.window_seconds if load.covered else self.window_seconds,
+            ready=load.ready,
+            ready_changed_at=now if load.ready != self.ready else self.ready_changed_at,
+        )
+
+    def silence_of(self, load: Load, *, now: float) -> Load:
+        """Return the load with how long it has been silent, in scrape intervals as last seen."""
+        if self.silent_since is None:
+            return load
+        window = self.window_seconds or load.window_seconds
+        return replace(load, silent_seconds=now - self.silent_since, window_seconds=window)
+
+    def aim(self, promised: float) -> float:
+        """Return the share of late requests that replicas are sized for, where ``promised`` may be late."""
+        if isinstance(self.policy, LatencyState) and self.policy.aim is not None:
+            return self.policy.aim
+        return AIM * promised
+
+    def capacities(self) -> list[PoolCapacity]:
+        """Return what was learned of each pool, for status."""
+        return known_capacities(self.knowledge)
+
+
+def policy_metric(spec: Autoscaling, load: Load) -> float:
+    """Return what the policy looks at: requests per second, or requests in flight where the target says so."""
+    if spec.target is not None and spec.target.metric is TargetMetric.CONCURRENCY:
+        return load.concurrency or 0.0
+    return load.requests_per_second
+
+
+def promised_late(spec: Autoscaling) -> float:
+    """Return the share of requests that may be late by the objective."""
+    return ASSUMED_PROMISE if spec.objective is None else 1 - spec.objective.percent / 100
+
+
+def place_of_objective(spec: Autoscaling) -> float:
+    """Return where the objective lies between the bucket edge below it (0) and the one above it (1)."""
+    return 0.0 if spec.objective is None else place_between_edges(duration_micros(spec.objective.latency))
+
+
+def _learned(state: ScalingState, observation: ScalingObservation, now: float) -> Mapping[str, PoolKnowledge]:
+    before = state.knowledge
+    promised = promised_late(observation.spec)
+    place = place_of_objective(observation.spec)
+    nothing = PoolKnowledge()
+    return {
+        pool.pool.name: before.get(pool.pool.name, nothing).after(
+            pool, aim=AIM * promised, sized_for=state.aim(promised), promised=promised, now=now, place=place
+        )
+        for pool in observation.pools
+    }
+
+
+def _waiting_since(before: Mapping[str, float], observation: ScalingObservation, now: float) -> Mapping[str, float]:
+    waiting = [pool.pool.name for pool in observation.pools if pool.waiting > 0]
+    if not waiting and not before:
+        return before
+    return {name: before.get(name, now) for name in waiting}
