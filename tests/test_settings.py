@@ -53,3 +53,85 @@ def test_wrong_value_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, name: s
 
     with pytest.raises(ValidationError, match=name.lower()):
         CliApp.run(Settings, cli_args=[])
+
+
+def test_an_address_of_prometheus_is_enough() -> None:
+    settings = CliApp.run(Settings, cli_args=["--prometheus-url=http://prometheus:9090"])
+
+    endpoint = settings.prometheus_addresses().endpoint_of("any")
+    assert endpoint is not None
+    assert endpoint.url == "http://prometheus:9090"
+    assert settings.scrape_labels().pool == "tfserving_dev_pool"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("PROMETHEUS_URL", "prometheus:9090", "must begin with http"),
+        ("PROMETHEUS_CONFIG_FILE", "/does/not/exist", "No such file"),
+        ("PROMETHEUS_POOL_LABEL", "a-b", "not a label"),
+        ("PROMETHEUS_POOL_LABEL", "pod", "must differ"),
+        ("PROMETHEUS_TIMEOUT_SECONDS", "0", "greater than 0"),
+    ],
+)
+def test_wrong_prometheus_settings_stop_the_start(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str
+) -> None:
+    monkeypatch.setenv(f"TFSERVING_OPERATOR_{name}", value)
+    with pytest.raises(ValidationError, match=words):
+        CliApp.run(Settings, cli_args=[])
+
+
+def test_a_password_in_an_address_is_not_repeated() -> None:
+    with pytest.raises(ValidationError) as refused:
+        CliApp.run(Settings, cli_args=["--prometheus-url=http://me:pass-word@host"])
+    assert all("pass-word" not in problem["msg"] for problem in refused.value.errors())
+
+
+# Autoscaling
+
+
+def test_without_bounds_the_fleet_may_grow() -> None:
+    assert CliApp.run(Settings, cli_args=[]).fleet_budget().is_unlimited
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("nvidia.com/gpu=16", {"nvidia.com/gpu": 16}),
+        (" nvidia.com/gpu = 16 , google.com/tpu=0 ,", {"nvidia.com/gpu": 16, "google.com/tpu": 0}),
+        ("", {}),
+    ],
+    ids=["one", "two with spaces", "none"],
+)
+def test_devices_of_the_fleet_are_pairs_separated_by_commas(
+    monkeypatch: pytest.MonkeyPatch, text: str, expected: dict[str, int]
+) -> None:
+    monkeypatch.setenv("TFSERVING_OPERATOR_FLEET_MAX_DEVICES", text)
+    assert CliApp.run(Settings, cli_args=[]).fleet_budget().devices == expected
+
+    monkeypatch.delenv("TFSERVING_OPERATOR_FLEET_MAX_DEVICES")
+    assert CliApp.run(Settings, cli_args=[f"--fleet-max-devices={text}"]).fleet_budget().devices == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("FLEET_MAX_DEVICES", "nvidia.com/gpu", "write resource=count"),
+        ("FLEET_MAX_DEVICES", "nvidia.com/gpu=many", "valid integer"),
+        ("FLEET_MAX_DEVICES", "nvidia.com/gpu=-1", "greater than or equal to 0"),
+        ("FLEET_MAX_REPLICAS", "0", "greater than or equal to 1"),
+        ("AUTOSCALING_TICK_SECONDS", "0.1", "greater than or equal to 0.5"),
+    ],
+)
+def test_wrong_bounds_of_autoscaling_stop_the_start(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str
+) -> None:
+    monkeypatch.setenv(f"TFSERVING_OPERATOR_{name}", value)
+    with pytest.raises(ValidationError, match=words):
+        CliApp.run(Settings, cli_args=[])
+
+
+def test_an_answer_of_prometheus_may_not_take_longer_than_a_tick() -> None:
+    with pytest.raises(ValidationError, match="must be shorter than autoscaling_tick_seconds"):
+        CliApp.run(Settings, cli_args=["--prometheus-timeout-seconds=2", "--autoscaling-tick-seconds=2"])

@@ -14,12 +14,14 @@ from tfserving_operator.settings import LogFormat, LogLevel
 MAX_FIELD_LENGTH: Final = 1000
 _KOPF_ATTRIBUTES: Final = frozenset({"k8s_skip", "k8s_ref", "settings"})
 _RESERVED: Final = frozenset(RESERVED_ATTRS) | _KOPF_ATTRIBUTES | {"taskName", "color_message"}
-# Below the operator's own level: kopf reports every event it sees, aiohttp every probe, asyncio every selector.
+# Below the operator's own level: kopf reports every event it sees, aiohttp every probe, asyncio every selector, grpc
+# every call.
 _QUIETER: Final = {
     "kopf": logging.INFO,
     "kubernetes": logging.INFO,
     "asyncio": logging.WARNING,
     "aiohttp": logging.WARNING,
+    "grpc": logging.INFO,
 }
 
 

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from tfserving_operator.autoscaling.budget import FleetBudget
+from tfserving_operator.clients.prometheus_endpoint import (
+    PrometheusAddresses,
+    PrometheusEndpoint,
+    checked_url,
+    load_addresses,
+)
+from tfserving_operator.clients.promql import ScrapeLabels
 from tfserving_operator.telemetry import VERSION
 
 LogFormat = Literal["json", "text"]
@@ -47,13 +56,97 @@ class Settings(BaseSettings):
     model_status_interval_seconds: float = Field(
         default=15, ge=1, description="How often model servers are asked for their versions while nothing changes."
     )
+    autoscaling_tick_seconds: float = Field(
+        default=2.0, ge=0.5, le=60, description="How often the load is read and replicas are decided on."
+    )
+    fleet_max_replicas: int | None = Field(
+        default=None, ge=1, description="Replicas of all ServedModels up to which autoscaling adds; left out: no bound."
+    )
+    fleet_max_devices: Annotated[dict[str, Annotated[int, Field(ge=0)]], NoDecode] = Field(
+        default_factory=dict,
+        description="Devices of all ServedModels up to which autoscaling adds, as nvidia.com/gpu=16, separated by "
+        "commas; a resource that is left out has no bound.",
+    )
+    prometheus_url: str = Field(
+        default="", description="Address of Prometheus, for trials; credentials and more are in the file."
+    )
+    prometheus_config_file: Path | None = Field(
+        default=None, description="File with the addresses of Prometheus and their credentials, docs/prometheus.md."
+    )
+    prometheus_timeout_seconds: float = Field(
+        default=1.5, gt=0, le=60, description="Longest wait for an answer of Prometheus; shorter than a tick."
+    )
+    prometheus_scrape_interval_seconds: float = Field(
+        default=15, ge=1, le=300, description="How often model servers are scraped, at most."
+    )
+    prometheus_max_sample_age_seconds: float | None = Field(
+        default=None, gt=0, description="Older samples are not trusted; left out: 3 scrapes, at least 30 s."
+    )
+    prometheus_namespace_label: str = Field(default="namespace", description="Label of targets with their namespace.")
+    prometheus_served_model_label: str = Field(
+        default="tfserving_dev_servedmodel",
+        description="Label of targets with the pod's label tfserving.dev/servedmodel.",
+    )
+    prometheus_pool_label: str = Field(
+        default="tfserving_dev_pool", description="Label of targets with the pod's label tfserving.dev/pool."
+    )
+    prometheus_pod_label: str = Field(default="pod", description="Label of targets with the pod's name.")
 
     @field_validator("watch_namespaces", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value
 
+    @field_validator("fleet_max_devices", mode="before")
+    @classmethod
+    def _pairs(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        pairs = [pair.strip().partition("=") for pair in value.split(",") if pair.strip()]
+        if not all(separator for _, separator, _ in pairs):
+            raise ValueError("write resource=count, for example nvidia.com/gpu=16")
+        return {resource.strip(): count.strip() for resource, _, count in pairs}
+
     @field_validator("log_format", "log_level", mode="before")
     @classmethod
     def _lower(cls, value: Any) -> Any:
         return value.lower() if isinstance(value, str) else value
+
+    @field_validator("prometheus_url")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        return checked_url(value) if value else value
+
+    @model_validator(mode="after")
+    def _prometheus_is_usable(self) -> Self:
+        if self.prometheus_url and self.prometheus_config_file:
+            raise ValueError("prometheus_url and prometheus_config_file exclude each other: put the url into the file")
+        if self.prometheus_timeout_seconds >= self.autoscaling_tick_seconds:
+            raise ValueError(
+                f"prometheus_timeout_seconds ({self.prometheus_timeout_seconds:g}) must be shorter than "
+                f"autoscaling_tick_seconds ({self.autoscaling_tick_seconds:g}): lower the one or raise the other"
+            )
+        self.scrape_labels()
+        self.prometheus_addresses()
+        return self
+
+    def fleet_budget(self) -> FleetBudget:
+        """Return what all ServedModels together may grow to."""
+        return FleetBudget(replicas=self.fleet_max_replicas, devices=self.fleet_max_devices)
+
+    def scrape_labels(self) -> ScrapeLabels:
+        """Return the labels of targets; ValueError for what cannot be one."""
+        return ScrapeLabels(
+            namespace=self.prometheus_namespace_label,
+            served_model=self.prometheus_served_model_label,
+            pool=self.prometheus_pool_label,
+            pod=self.prometheus_pod_label,
+        )
+
+    def prometheus_addresses(self) -> PrometheusAddresses:
+        """Return where Prometheus is, as the file says it now; ValueError for what is wrong in it."""
+        if self.prometheus_config_file is not None:
+            return load_addresses(self.prometheus_config_file)
+        if self.prometheus_url:
+            return PrometheusAddresses(default=PrometheusEndpoint(url=self.prometheus_url))
+        return PrometheusAddresses()

@@ -65,3 +65,40 @@ WATCH_RESTARTS = Counter(
     ["resource", "cause"],
 )
 EVENTS_DROPPED = Counter("tfserving_operator_events_dropped", "Kubernetes events that the API server did not take.")
+SCALING_TICK_SECONDS = Histogram(
+    "tfserving_operator_scaling_tick_duration_seconds",
+    "Time of one tick of autoscaling: the whole fleet, with the queries to Prometheus.",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10),
+)
+SCALING_TICK_LATE_SECONDS = Histogram(
+    "tfserving_operator_scaling_tick_late_seconds",
+    "How much later than planned a tick of autoscaling began.",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5),
+)
+SCALING_TICKS_MISSED = Counter(
+    "tfserving_operator_scaling_ticks_missed",
+    "Ticks of autoscaling that began late, by more than a tenth of the period, or were skipped.",
+    ["how"],
+)
+SCALING_MODELS = Gauge(
+    "tfserving_operator_scaling_models",
+    "ServedModels that autoscaling looks after, by mode and by the state of what Prometheus says of them.",
+    ["mode", "signals"],
+)
+SCALING_RULES = Gauge(
+    "tfserving_operator_scaling_rules",
+    "ServedModels that autoscaling looks after, by the rule that set their replicas at the last tick.",
+    ["rule"],
+)
+SCALING_ERRORS = Counter(
+    "tfserving_operator_scaling_errors", "Faults in a tick of autoscaling, by what failed; replicas are held.", ["what"]
+)
+PROMETHEUS_QUERY_SECONDS = Histogram(
+    "tfserving_operator_prometheus_query_duration_seconds",
+    "Time until Prometheus answered one query of a tick, by query and outcome: Answered or the state that it left.",
+    ["query", "outcome"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 1.5, 2.5, 5),
+)
+PROMETHEUS_ROWS = Counter(
+    "tfserving_operator_prometheus_samples", "Samples read from Prometheus' answers, by query.", ["query"]
+)

@@ -100,7 +100,7 @@ class World:
         new = copy.deepcopy(dict(manifest))
         new["metadata"]["uid"] = old["metadata"]["uid"]
         new["status"] = old.get("status", {})
-        self._bump(new)
+        self.bump(new)
         self.objects[ref] = new
         return copy.deepcopy(new)
 
@@ -110,7 +110,7 @@ class World:
         self.writes.append(f"update {ref.kind} {ref.name}")
         new = copy.deepcopy(dict(manifest))
         new["metadata"].pop("managedFields", None)
-        self._bump(new)
+        self.bump(new)
         self.objects[ref] = new
         return copy.deepcopy(new)
 
@@ -119,7 +119,7 @@ class World:
         self.writes.append("status")
         assert self.model is not None
         self.model = {**self.model, "status": manifest["status"], "metadata": dict(self.model["metadata"])}
-        self._bump(self.model)
+        self.bump(self.model)
         return self.model
 
     async def delete(self, ref: ObjectRef, *, uid: str) -> None:
@@ -128,7 +128,8 @@ class World:
         assert self.objects[ref]["metadata"]["uid"] == uid
         del self.objects[ref]
 
-    def _bump(self, obj: dict[str, Any]) -> None:
+    def bump(self, obj: dict[str, Any]) -> None:
+        """Give ``obj`` the next resource version."""
         self._version += 1
         obj["metadata"]["resourceVersion"] = str(self._version)
 
@@ -147,6 +148,9 @@ class World:
 
     def pods(self, key: ModelKey) -> Sequence[Mapping[str, Any]]:
         return self.cached_pods
+
+    def revision(self, key: ModelKey) -> tuple[int, ...]:
+        return (self._version,)
 
     def observe_write(self, obj: Mapping[str, Any]) -> None:
         assert ObjectRef.of(obj) in self.objects

@@ -17,14 +17,18 @@ from tfserving_operator import telemetry
 from tfserving_operator.api.refs import ModelKey
 from tfserving_operator.clients.child_cache import ChildCache
 from tfserving_operator.clients.events import EventPublisher
+from tfserving_operator.clients.horizontal_autoscalers import HorizontalAutoscalers
 from tfserving_operator.clients.kube import KubeClient
 from tfserving_operator.clients.model_service import ModelServiceClient
+from tfserving_operator.clients.prometheus import PrometheusClient
 from tfserving_operator.clients.rest_model_status import RestModelStatusClient
 from tfserving_operator.handlers.health import Health
 from tfserving_operator.handlers.login import register_login
-from tfserving_operator.handlers.watch import INDEX, RawObject, models_in, register_watch
+from tfserving_operator.handlers.watch import INDEX, RawObject, all_models_in, models_in, register_watch
 from tfserving_operator.reconcile.controller import Controller
 from tfserving_operator.reconcile.queue import Priority, WorkQueue
+from tfserving_operator.reconcile.scaling_board import ScalingBoard
+from tfserving_operator.reconcile.scaling_loop import ScalingLoop
 from tfserving_operator.reconcile.workers import work
 from tfserving_operator.settings import Settings
 
@@ -80,6 +84,7 @@ class Background:
         self._queue = queue
         self._model_service = ModelServiceClient()
         self._rest_model_status = RestModelStatusClient()
+        self._prometheus = PrometheusClient.configured(context.settings)
         self._tasks: list[asyncio.Task[None]] = []
         self.has_failed = False
         self.stopped = asyncio.Event()
@@ -87,6 +92,7 @@ class Background:
     def start(self, index: ModelIndex) -> None:
         """Start everything; ``index`` is filled later."""
         settings, kube, queue = self._context.settings, self._context.kube, self._queue
+        board = ScalingBoard()
         cache = ChildCache(kube, changed=queue.add, namespaces=settings.watch_namespaces, clock=utc_now)
         controller = Controller(
             kube=kube,
@@ -97,16 +103,34 @@ class Background:
             settings=settings,
             events=EventPublisher(kube, clock=utc_now),
             clock=utc_now,
+            board=board,
+        )
+        autoscalers = HorizontalAutoscalers(kube, namespaces=settings.watch_namespaces, clock=utc_now)
+        scaling = ScalingLoop(
+            models=all_models_in(index),
+            cache=cache,
+            signals=self._prometheus,
+            autoscalers=autoscalers,
+            board=board,
+            news=queue.add,
+            clock=utc_now,
+            budget=settings.fleet_budget(),
         )
 
         async def work_once_synced() -> None:
             await cache.wait_until_synced()
             await work(queue, controller)
 
+        async def scale_once_synced() -> None:
+            await cache.wait_until_synced()
+            await scaling.run(settings.autoscaling_tick_seconds)
+
         self._spawn("child cache", cache.run())
         self._spawn("second look", look_again(queue, index, settings.resync_seconds))
         for number in range(settings.concurrency):
             self._spawn(f"worker {number}", work_once_synced())
+        self._spawn("autoscalers", autoscalers.run())
+        self._spawn("scaling loop", scale_once_synced())
         _report(queue)
         self._context.health.watch(queue=queue, cache=cache)
         log.info("started", extra={"version": telemetry.VERSION, "workers": settings.concurrency})
@@ -121,6 +145,7 @@ class Background:
                 log.warning("tasks did not stop in time", extra={"tasks": [task.get_name() for task in pending]})
         await self._model_service.close()
         await self._rest_model_status.close()
+        await self._prometheus.close()
         self.stopped.set()
         log.info("stopped")
 

@@ -5,7 +5,7 @@ An index and ``on.event`` write nothing: no annotation, no finalizer, no status.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Protocol
 
 import kopf
@@ -51,3 +51,15 @@ def models_in(index: kopf.Index[ModelKey, RawObject]) -> Callable[[ModelKey], Ra
         return next(iter(index[key]), None) if key in index else None
 
     return model
+
+
+def all_models_in(index: kopf.Index[ModelKey, RawObject]) -> Callable[[], Iterator[tuple[ModelKey, RawObject]]]:
+    """Return a look at all ServedModels as the API server has them."""
+
+    def models() -> Iterator[tuple[ModelKey, RawObject]]:
+        for key, bodies in index.items():
+            body = next(iter(bodies), None)
+            if body is not None:
+                yield key, body
+
+    return models

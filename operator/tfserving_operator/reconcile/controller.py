@@ -10,6 +10,7 @@ from datetime import datetime
 from functools import partial
 
 from tfserving_operator import telemetry
+from tfserving_operator.api.autoscaling import AutoscalingMode
 from tfserving_operator.api.refs import ModelKey
 from tfserving_operator.api.servedmodel import API_VERSION, KIND, ServedModel, ServedModelStatus
 from tfserving_operator.clients.errors import NotFound
@@ -32,9 +33,11 @@ from tfserving_operator.reconcile.ports import (
     ModelServers,
     RestModelServers,
 )
-from tfserving_operator.reconcile.report import DETAIL_INTERVAL_SECONDS, is_urgent, transitions
+from tfserving_operator.reconcile.report import DETAIL_INTERVAL_SECONDS, is_urgent, news
+from tfserving_operator.reconcile.scaling_board import ScalingBoard
 from tfserving_operator.reconcile.server_answers import Answer, ask_servers
 from tfserving_operator.reconcile.status import compute_invalid_status, compute_status
+from tfserving_operator.reconcile.wanted_replicas import scaling_mode
 from tfserving_operator.resources.command import GRPC_PORT, REST_PORT
 
 log = logging.getLogger(__name__)
@@ -78,6 +81,7 @@ class Controller:
         settings: ControllerSettings,
         events: Events,
         clock: Callable[[], datetime],
+        board: ScalingBoard | None = None,
     ) -> None:
         self._kube = kube
         self._cache = cache
@@ -87,6 +91,7 @@ class Controller:
         self._settings = settings
         self._events = events
         self._clock = clock
+        self._board = board or ScalingBoard()
         self._actor = Actor(kube=kube, cache=cache, servers=model_service, events=events, clock=clock)
         self._memory: dict[ModelKey, _Memory] = {}
 
@@ -117,7 +122,8 @@ class Controller:
         memory.loaded.update(outcome.loaded)
         after = replace(observed, children=self._cache.children(key), loaded_configs=dict(memory.loaded))
         status = compute_status(after, plan, outcome.refusals)
-        wait_seconds = await self._write_status(raw, parsed.status, status, memory)
+        mode = scaling_mode(parsed.spec)
+        wait_seconds = await self._write_status(raw, parsed.status, status, memory, mode=mode)
         look_again_seconds = self._look_again_seconds(observed, plan, outcome.refusals)
         return min((s for s in (wait_seconds, look_again_seconds) if s is not None), default=None)
 
@@ -163,6 +169,7 @@ class Controller:
             },
             silent_since=min((a.silent_since for a in memory.answers.values() if a.silent_since), default=None),
             loaded_configs=dict(memory.loaded),
+            scaling=self._board.view(key, uid=model.metadata.uid),
         )
 
     async def _ask(self, model: ServedModel, pod: PodView) -> ModelStatuses:
@@ -175,7 +182,13 @@ class Controller:
     # Report
 
     async def _write_status(
-        self, raw: RawObject, old: ServedModelStatus, new: ServedModelStatus, memory: _Memory
+        self,
+        raw: RawObject,
+        old: ServedModelStatus,
+        new: ServedModelStatus,
+        memory: _Memory,
+        *,
+        mode: AutoscalingMode = AutoscalingMode.OFF,
     ) -> float | None:
         """Write ``new`` unless nothing changed; return the seconds that mere details are to wait, if they are."""
         if new == old:
@@ -192,14 +205,16 @@ class Controller:
         }
         applied = await self._kube.apply_status(manifest)
         memory.written = _WrittenStatus(new, int(applied["metadata"]["resourceVersion"]), self._clock())
-        for change in transitions(old, new):
-            telemetry.DECISIONS.labels("Reconcile", change.reason).inc()
+        for item in news(old, new, mode=mode):
+            # Changes of replicas were counted when they were decided.
+            if item.action == "Reconcile":
+                telemetry.DECISIONS.labels(item.action, item.reason).inc()
             await self._events.publish(
                 regarding=raw,
-                event_type=change.event_type,
-                reason=change.reason,
-                action="Reconcile",
-                message=change.message,
+                event_type=item.event_type,
+                reason=item.reason,
+                action=item.action,
+                message=item.message,
             )
         return None
 

@@ -13,6 +13,7 @@ from tfserving_operator.api.refs import ObjectRef
 from tfserving_operator.api.servedmodel import ObjectMeta, ServedModel, ServedModelSpec, ServedModelStatus
 from tfserving_operator.reconcile.model_statuses import ModelStatuses
 from tfserving_operator.reconcile.pod_view import PodView
+from tfserving_operator.reconcile.scaling_board import ScalingView
 from tfserving_operator.resources.desired import RunningPool
 from tfserving_operator.resources.model_volumes import FETCH_PREFIX
 from tfserving_operator.resources.names import POOL_LABEL, SERVED_MODEL_LABEL, TEMPLATE_HASH_ANNOTATION
@@ -51,12 +52,14 @@ class Observed:
     """Since when a ready replica has not answered what models it has; None while all do."""
     loaded_configs: Mapping[str, LoadedConfig] = field(default_factory=dict)
     """What each server process was last told to load, by the pod's incarnation."""
+    scaling: ScalingView | None = None
+    """What the scaling loop says; None before its first decision, and where autoscaling is off."""
 
 
 def parse_served_model(raw: RawObject) -> ServedModel | InvalidServedModel:
     """Read a ServedModel; what is wrong with its spec comes back in words."""
     metadata = ObjectMeta.model_validate(raw["metadata"])
-    status = _parse_status(raw.get("status", {}))
+    status = parse_status(raw.get("status", {}))
     try:
         spec = ServedModelSpec.model_validate(raw.get("spec", {}))
     except ValidationError as error:
@@ -65,7 +68,7 @@ def parse_served_model(raw: RawObject) -> ServedModel | InvalidServedModel:
     return ServedModel(metadata=metadata, spec=spec, status=status)
 
 
-def _parse_status(raw: RawObject) -> ServedModelStatus:
+def parse_status(raw: RawObject) -> ServedModelStatus:
     """Status is ours to rewrite: an unreadable one (of another version of the operator) counts as none."""
     try:
         return ServedModelStatus.model_validate(raw)

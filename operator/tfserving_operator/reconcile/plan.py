@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tfserving_operator.api.autoscaling import AppliedReplicas
 from tfserving_operator.api.conditions import Reason
 from tfserving_operator.api.model import Model
 from tfserving_operator.api.refs import ObjectRef
@@ -14,11 +15,13 @@ from tfserving_operator.reconcile.drift import is_up_to_date
 from tfserving_operator.reconcile.model_statuses import ModelStatuses, available_versions
 from tfserving_operator.reconcile.observed import Observed, RawObject, controller_of, is_owned, running_pools
 from tfserving_operator.reconcile.pod_view import PodView
+from tfserving_operator.reconcile.scaling_verdicts import scaling_problems
+from tfserving_operator.reconcile.wanted_replicas import wanted_replicas
 from tfserving_operator.resources.desired import DesiredInputs, build_children, name_problems, spec_problems
 from tfserving_operator.resources.foreign_fields import without_foreign_fields
 from tfserving_operator.resources.model_config import build_model_server_config, build_models_config
 from tfserving_operator.resources.names import POOL_LABEL, models_config_name
-from tfserving_operator.resources.replicas import hold_until_taken_over, share_replicas
+from tfserving_operator.resources.replicas import hold_until_taken_over
 from tfserving_operator.wire import to_text
 
 Manifest = dict[str, Any]
@@ -49,6 +52,8 @@ class Plan:
 
     replicas: Mapping[str, int]
     """Wanted replicas by pool."""
+    applied: AppliedReplicas | None = None
+    """Those that mode Auto made, or made before it ended; None where spec.replicas counts."""
     held: Mapping[str, int] = field(default_factory=dict)
     """Pools that run more than that until others have taken over, and how many."""
     desired: tuple[Manifest, ...] = ()
@@ -70,14 +75,15 @@ def make_plan(observed: Observed, *, fetcher_image: str) -> Plan:
     A spec that cannot be carried out leaves every child as it is: what serves goes on serving.
     """
     model = observed.model
-    replicas = share_replicas(model.spec.replicas, model.spec.pools)
+    wanted = wanted_replicas(observed)
+    replicas = wanted.replicas
     owner = ObjectRef(API_VERSION, KIND, model.metadata.namespace, model.metadata.name)
     problems = [
         *(Refusal(owner, Reason.NAME_TOO_LONG, text) for text in name_problems(model.metadata, model.spec)),
         *(Refusal(owner, Reason.INVALID_SPEC, text) for text in spec_problems(model.spec)),
     ]
     if problems:
-        return Plan(replicas=replicas, refusals=tuple(problems))
+        return Plan(replicas=replicas, applied=wanted.applied, refusals=tuple(problems))
     running = running_pools(observed.children)
     now = hold_until_taken_over(
         replicas,
@@ -87,18 +93,21 @@ def make_plan(observed: Observed, *, fetcher_image: str) -> Plan:
     inputs = DesiredInputs(fetcher_image, now, running)
     desired = tuple(build_children(model.metadata, model.spec, inputs))
     if model.spec.paused:
-        return Plan(replicas=replicas, desired=desired)
-    refusals = tuple(conflicts(observed, desired))
-    refused = {refusal.ref for refusal in refusals}
+        return Plan(replicas=replicas, applied=wanted.applied, desired=desired)
+    taken = conflicts(observed, desired)
+    refused = {refusal.ref for refusal in taken}
+    # What is wrong with autoscaling stops no child: replicas go on by what is right.
+    unclear = [Refusal(owner, Reason.INVALID_SPEC, text) for text in scaling_problems(model.spec)]
     applies = tuple(
         child
         for child in desired
         if ObjectRef.of(child) not in refused and not _matches(observed.children.get(ObjectRef.of(child)), child)
     )
     replaces = _foreign_additions(observed, desired)
-    deletes, retained = _prune(observed, desired, replicas, settled=not applies and not refusals)
+    deletes, retained = _prune(observed, desired, replicas, settled=not applies and not taken)
     return Plan(
         replicas=replicas,
+        applied=wanted.applied,
         held={pool: count for pool, count in now.items() if count > replicas[pool]},
         desired=desired,
         applies=applies,
@@ -106,7 +115,7 @@ def make_plan(observed: Observed, *, fetcher_image: str) -> Plan:
         deletes=deletes,
         retained=retained,
         reloads=tuple(_reloads(observed)),
-        refusals=refusals,
+        refusals=(*taken, *unclear),
     )
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Literal, Protocol
 
 from tfserving_operator.api.refs import ModelKey, ObjectRef
+from tfserving_operator.clients.prometheus import FleetReading, SignalWish
 from tfserving_operator.reconcile.model_statuses import ModelStatuses
 from tfserving_operator.wire import ModelServerConfig
 
@@ -40,6 +42,9 @@ class Children(Protocol):
 
     def pods(self, key: ModelKey) -> Sequence[RawObject]:
         """Return its pods."""
+
+    def revision(self, key: ModelKey) -> tuple[int, ...]:
+        """Return a mark that is another one whenever a child or pod of the ServedModel is."""
 
     def observe_write(self, obj: RawObject) -> None:
         """Take in what a write returned, so that the next look is not older than it."""
@@ -81,3 +86,23 @@ class ControllerSettings(Protocol):
     @property
     def model_status_interval_seconds(self) -> float:
         """How often model servers are asked for their versions while nothing changes."""
+
+
+class FleetSignals(Protocol):
+    """Prometheus."""
+
+    async def read_fleet(self, wishes: Mapping[ModelKey, SignalWish], *, now: datetime) -> FleetReading:
+        """Return the load of every wished pool in one go; what is not known has a state that says so."""
+
+
+class ExternalAutoscalers(Protocol):
+    """HorizontalPodAutoscalers of the cluster, as last listed."""
+
+    def ask(self, *, since: datetime) -> None:
+        """Keep them known, from a list that is not older than ``since``; called at each tick that needs them."""
+
+    def are_known_since(self, moment: datetime) -> bool:
+        """Whether they were listed after ``moment``, as far as they may be listed."""
+
+    def scaling(self, key: ModelKey, deployments: Sequence[str]) -> str | None:
+        """Return the name of one that scales the ServedModel or one of its Deployments."""

@@ -14,6 +14,7 @@ from tfserving_operator.reconcile.model_statuses import available_versions, want
 from tfserving_operator.reconcile.observed import InvalidServedModel, Observed
 from tfserving_operator.reconcile.plan import Plan, Refusal
 from tfserving_operator.reconcile.pool_state import pool_state
+from tfserving_operator.reconcile.scaling_status import autoscaling_status, scaling_verdicts
 from tfserving_operator.reconcile.verdicts import decide_progressing, decide_ready
 from tfserving_operator.reconcile.wording import shorten, version_summary
 from tfserving_operator.resources.names import model_selector
@@ -45,6 +46,7 @@ def compute_status(observed: Observed, plan: Plan, refusals: Sequence[Refusal]) 
         ConditionType.STALLED: Verdict(
             any(refusal.reason in _NEEDS_A_PERSON for refusal in refusals), degraded.reason, degraded.message
         ),
+        **scaling_verdicts(observed, plan),
     }
     conditions = set_conditions(model.status.conditions, verdicts, model.metadata.generation, observed.now)
     telling = headline(conditions)
@@ -72,6 +74,7 @@ def compute_status(observed: Observed, plan: Plan, refusals: Sequence[Refusal]) 
             for pool in pools
         ],
         models=models,
+        autoscaling=autoscaling_status(observed, plan),
     )
 
 

@@ -1,4 +1,4 @@
-"""How ``spec.replicas`` is shared out over the pools."""
+"""How many replicas each pool has: shared out from a total, kept within bounds, moved without a gap."""
 
 from __future__ import annotations
 
@@ -13,17 +13,57 @@ def share_replicas(total: int, pools: Sequence[Pool]) -> Mapping[str, int]:
     A fixed pool has what it says. Every other pool has its ``min``; what is left of ``total`` goes to the pools in
     order, each up to its ``max``. Where the bounds do not allow ``total`` the bounds win.
     """
-    shares = {
-        pool.name: pool.replicas.fixed if pool.replicas.fixed is not None else pool.replicas.min or 0 for pool in pools
-    }
-    scaled = [pool for pool in pools if pool.replicas.fixed is None]
-    left = total - sum(shares[pool.name] for pool in scaled)
+    return fill_up({pool.name: fewest_replicas(pool) for pool in pools}, total, pools)
+
+
+def fill_up(shares: Mapping[str, int], total: int, pools: Sequence[Pool]) -> Mapping[str, int]:
+    """Return ``shares``, raised to ``total`` over the pools that do not fix theirs: in order, each up to its max."""
+    filled = dict(shares)
+    scaled = scaled_pools(pools)
+    left = total - sum(filled[pool.name] for pool in scaled)
     for pool in scaled:
-        room = left if pool.replicas.max is None else min(left, pool.replicas.max - shares[pool.name])
+        room = left if pool.replicas.max is None else min(left, pool.replicas.max - filled[pool.name])
         if room > 0:
-            shares[pool.name] += room
+            filled[pool.name] += room
             left -= room
-    return shares
+    return filled
+
+
+def clip_replicas(
+    wanted: Mapping[str, int], pools: Sequence[Pool], *, max_total: int | None = None
+) -> Mapping[str, int]:
+    """Return the replicas of each pool: ``wanted``, within the bounds that the pools have now.
+
+    A fixed pool has what it says; one that ``wanted`` does not name has its min. Above ``max_total``, which counts
+    the pools that are not fixed, the last pools give up first what they have above their min.
+    """
+    clipped = {pool.name: _clip(wanted.get(pool.name, 0), pool) for pool in pools}
+    if max_total is None:
+        return clipped
+    scaled = scaled_pools(pools)
+    excess = sum(clipped[pool.name] for pool in scaled) - max_total
+    for pool in reversed(scaled):
+        given_up = max(0, min(excess, clipped[pool.name] - fewest_replicas(pool)))
+        clipped[pool.name] -= given_up
+        excess -= given_up
+    return clipped
+
+
+def scaled_pools(pools: Sequence[Pool]) -> list[Pool]:
+    """Return the pools that do not fix their replicas."""
+    return [pool for pool in pools if pool.replicas.fixed is None]
+
+
+def fewest_replicas(pool: Pool) -> int:
+    """Return what the pool has at least."""
+    return pool.replicas.fixed if pool.replicas.fixed is not None else pool.replicas.min or 0
+
+
+def _clip(wanted: int, pool: Pool) -> int:
+    if pool.replicas.fixed is not None:
+        return pool.replicas.fixed
+    at_least = max(wanted, fewest_replicas(pool))
+    return at_least if pool.replicas.max is None else min(at_least, pool.replicas.max)
 
 
 def hold_until_taken_over(

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.reconcile.scenes import DEPLOYMENT, condition, controller_of, serving
+from tests.reconcile.world import KEY, UID, World
+from tfserving_operator.api.refs import ObjectRef
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "Service", "ConfigMap", "PodDisruptionBudget"])
+async def test_a_deleted_child_comes_back(kind: str) -> None:
+    world, controller, _ = await serving()
+    before = dict(world.objects)
+    for ref in [ref for ref in world.objects if ref.kind == kind]:
+        del world.objects[ref]
+    await controller.reconcile(KEY)
+    assert set(world.objects) == set(before)
+
+
+async def test_a_removed_owner_reference_is_put_back() -> None:
+    world, controller, _ = await serving()
+    world.objects[DEPLOYMENT]["metadata"]["ownerReferences"] = []
+    await controller.reconcile(KEY)
+    assert world.writes == ["apply Deployment digits-default"]
+    assert world.objects[DEPLOYMENT]["metadata"]["ownerReferences"][0]["uid"] == UID
+
+
+async def test_a_child_without_its_labels_is_recognised_by_its_owner() -> None:
+    world, controller, _ = await serving()
+    world.objects[DEPLOYMENT]["metadata"]["labels"] = {}
+    await controller.reconcile(KEY)
+    assert world.writes == ["apply Deployment digits-default"]
+
+
+async def test_what_somebody_added_to_a_child_is_taken_out_again() -> None:
+    world, controller, _ = await serving()
+    live = world.objects[DEPLOYMENT]
+    live["spec"]["template"]["spec"]["nodeSelector"] = {"disk": "ssd"}
+    live["spec"]["template"]["metadata"]["annotations"]["kubectl.kubernetes.io/restartedAt"] = "now"
+    pod_fields: dict[str, Any] = {"f:nodeSelector": {}, "f:containers": {'k:{"name":"server"}': {"f:image": {}}}}
+    annotations: dict[str, Any] = {"f:annotations": {"f:kubectl.kubernetes.io/restartedAt": {}}}
+    live["metadata"]["managedFields"] = [
+        {"manager": "tfserving-operator", "fieldsV1": {"f:spec": {"f:template": {"f:spec": {
+            "f:containers": {'k:{"name":"server"}': {".": {}, "f:image": {}}}}}}}},
+        {"manager": "kubectl-edit", "fieldsV1": {"f:spec": {"f:template": {
+            "f:metadata": annotations, "f:spec": pod_fields}}}},
+        {"manager": "kube-controller-manager", "subresource": "status", "fieldsV1": {"f:status": {}}},
+    ]  # fmt: skip
+    await controller.reconcile(KEY)
+    assert world.writes == ["update Deployment digits-default"]
+    template = world.objects[DEPLOYMENT]["spec"]["template"]
+    assert "nodeSelector" not in template["spec"]
+    assert template["spec"]["containers"][0]["name"] == "server"
+    assert "kubectl.kubernetes.io/restartedAt" in template["metadata"]["annotations"]
+    await controller.reconcile(KEY)
+    assert world.writes == ["update Deployment digits-default"]
+
+
+# What somebody else owns
+
+
+async def test_a_service_of_somebody_else_is_neither_touched_nor_merged_into() -> None:
+    world = World()
+    foreign = ObjectRef("v1", "Service", "models", "digits")
+    world.objects[foreign] = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "digits", "namespace": "models", "uid": "theirs"},
+    }
+    await controller_of(world).reconcile(KEY)
+    assert "apply Service digits" not in world.writes
+    assert condition(world, "Degraded")["reason"] == "ChildConflict"
+    assert "Service digits exists and was not made by this operator" in condition(world, "Degraded")["message"]
+    assert condition(world, "Stalled")["status"] == "True"
+
+
+async def test_a_child_of_another_resource_is_named_with_its_owner() -> None:
+    world, controller, _ = await serving()
+    owner = world.objects[DEPLOYMENT]["metadata"]["ownerReferences"][0]
+    world.objects[DEPLOYMENT]["metadata"]["ownerReferences"] = [owner | {"uid": "other", "name": "digits-x"}]
+    await controller.reconcile(KEY)
+    assert world.writes == ["status"]
+    assert "belongs to ServedModel digits-x" in condition(world, "Degraded")["message"]

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.reconcile.scenes import DEPLOYMENT, FETCHED, Clock, change_spec, condition, controller_of, serving, settle
+from tests.reconcile.world import KEY, NOW, SCHEDULED, KilledError, World
+from tfserving_operator.api.refs import ObjectRef
+from tfserving_operator.clients.errors import Conflict, Rejected, Unavailable
+
+
+async def test_a_refused_child_is_explained_and_the_rest_goes_on() -> None:
+    world = World()
+    world.failures["apply PodDisruptionBudget"] = Rejected("spec.maxUnavailable: bad", reason="Invalid")
+    await controller_of(world).reconcile(KEY)
+    assert "spec.maxUnavailable: bad" in condition(world, "Degraded")["message"]
+    assert DEPLOYMENT in world.objects
+
+
+async def test_no_deployment_without_its_config() -> None:
+    world = World()
+    world.failures["apply ConfigMap"] = Rejected("exceeded quota", reason="Forbidden")
+    await controller_of(world).reconcile(KEY)
+    assert DEPLOYMENT not in world.objects
+
+
+async def test_a_conflict_is_no_event() -> None:
+    world = World()
+    world.failures["apply Service"] = Conflict("the object has been modified")
+    with pytest.raises(Conflict):
+        await controller_of(world).reconcile(KEY)
+    assert not [event for event in world.events if event[0] == "Warning"]
+
+
+async def test_an_unavailable_api_server_is_for_the_queue_to_retry() -> None:
+    world = World()
+    world.failures["apply Service"] = Unavailable("429")
+    with pytest.raises(Unavailable):
+        await controller_of(world).reconcile(KEY)
+
+
+@pytest.mark.parametrize("call", range(1, 18))
+async def test_killed_at_any_call_the_next_run_ends_in_the_same_state(call: int) -> None:
+    undisturbed, _, _ = await serving()
+    world, clock = World(), Clock()
+    world.die_at_call = call
+    try:
+        await settle(world, controller_of(world, clock), clock)
+    except KilledError:
+        world.die_at_call = None
+    await settle(world, controller_of(world, clock), clock)
+
+    def state(w: World) -> dict[ObjectRef, Any]:
+        return {
+            ref: (obj["metadata"]["annotations"], obj.get("spec"), obj.get("data")) for ref, obj in w.objects.items()
+        }
+
+    assert state(world) == state(undisturbed)
+    assert condition(world, "Ready")["status"] == "True"
+
+
+NOT_READY = {"type": "Ready", "status": "False"}
+IMAGE_MISSING = {
+    "conditions": [SCHEDULED, NOT_READY],
+    "containerStatuses": [{"name": "server", "image": "no:1", "state": {"waiting": {"reason": "ErrImagePull"}}}],
+}
+
+
+async def test_a_bad_image_on_a_new_pool_leaves_ready_true_and_degraded_says_why() -> None:
+    world, controller, _ = await serving(
+        {"models": [FETCHED], "replicas": 2, "pools": [{"name": "a", "replicas": {"max": 1}}, {"name": "b"}]}
+    )
+    world.fail_pods(IMAGE_MISSING, pool="b")
+    await controller.reconcile(KEY)
+    assert condition(world, "Ready")["status"] == "True"
+    assert condition(world, "Degraded")["reason"] == "ImagePullFailed"
+    assert "pool b: image no:1 cannot be pulled" in condition(world, "Degraded")["message"]
+    assert "pool a" not in condition(world, "Degraded")["message"]
+    assert [event[:2] for event in world.events] == [("Warning", "ImagePullFailed")]
+
+
+async def test_with_no_replica_left_ready_says_the_reason_itself() -> None:
+    world, controller, _ = await serving()
+    world.fail_pods(IMAGE_MISSING)
+    await controller.reconcile(KEY)
+    assert condition(world, "Ready")["status"] == "False"
+    assert condition(world, "Ready")["reason"] == "ImagePullFailed"
+
+
+@pytest.mark.parametrize(
+    ("message", "reason", "words"),
+    [
+        ('pods "x" is forbidden: exceeded quota: compute', "QuotaExceeded", "exceeded quota: compute"),
+        (
+            'pods "x-" is forbidden: error looking up service account ns/robot: serviceaccount "robot" not found',
+            "MissingReference",
+            'serviceaccount "robot" not found',
+        ),
+        ('pods "x" is forbidden: violates PodSecurity', "PodRejected", "violates PodSecurity"),
+    ],
+)
+async def test_why_no_pod_can_be_made_is_named(message: str, reason: str, words: str) -> None:
+    world, controller, _ = await serving()
+    failure = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message}
+    world.objects[DEPLOYMENT]["status"] = {"replicas": 0, "conditions": [failure]}
+    world.cached_pods = []
+    await controller.reconcile(KEY)
+    assert condition(world, "Ready")["reason"] == reason
+    assert words in condition(world, "Ready")["message"]
+
+
+async def test_a_missing_secret_is_named_although_no_event_tells_of_it() -> None:
+    world, controller, clock = await serving()
+    unmounted = {"type": "PodReadyToStartContainers", "status": "False", "lastTransitionTime": NOW.isoformat()}
+    world.fail_pods({"conditions": [SCHEDULED, unmounted]})
+    for pod in world.cached_pods:
+        pod["spec"] = {"volumes": [{"name": "tls", "secret": {"secretName": "certificate"}}]}
+    waited_seconds = 0.0
+    while condition(world, "Degraded")["status"] == "False" and waited_seconds < 60:
+        look_again_seconds = await controller.reconcile(KEY)
+        assert look_again_seconds is not None
+        clock.advance(look_again_seconds)
+        waited_seconds += look_again_seconds
+    assert condition(world, "Degraded")["reason"] == "MissingReference"
+    assert "Secret certificate" in condition(world, "Degraded")["message"]
+
+
+async def test_a_stuck_pool_is_degraded_even_where_no_pod_says_why() -> None:
+    world, controller, _ = await serving()
+    late = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded", "message": "late"}
+    world.objects[DEPLOYMENT]["status"] = {"replicas": 1, "conditions": [late]}
+    world.fail_pods({"conditions": [SCHEDULED, NOT_READY]})
+    await controller.reconcile(KEY)
+    assert condition(world, "Degraded")["reason"] == "ReplicasUnavailable"
+
+
+async def test_an_unreadable_spec_leaves_the_children_and_says_which_field() -> None:
+    world, controller, _ = await serving()
+    change_spec(world, {"models": []})
+    await controller.reconcile(KEY)
+    assert world.writes == ["status"]
+    assert condition(world, "Degraded")["reason"] == "InvalidSpec"
+    assert "spec.models" in condition(world, "Degraded")["message"]
+    assert condition(world, "Ready")["status"] == "True"
