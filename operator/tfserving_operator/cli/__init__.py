@@ -1,0 +1,1 @@
+"""``tfs``: what people run beside kubectl."""

@@ -1,0 +1,33 @@
+"""How many replicas the pools may have, and how a number of them is shared out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from tfserving_operator.api.pool import Pool
+from tfserving_operator.api.servedmodel import ServedModelSpec
+from tfserving_operator.resources.replicas import share_replicas
+
+
+def scaled(pools: Sequence[Pool]) -> list[Pool]:
+    """Return the pools that do not fix their replicas."""
+    return [pool for pool in pools if pool.replicas.fixed is None]
+
+
+def most_replicas(spec: ServedModelSpec) -> int | None:
+    """Return the most replicas that autoscaling may run, over all pools that are scaled; None where nothing bounds."""
+    by_pool = [pool.replicas.max for pool in scaled(spec.pools)]
+    limits = [] if None in by_pool else [sum(limit or 0 for limit in by_pool)]
+    if spec.autoscaling is not None and spec.autoscaling.max_replicas is not None:
+        limits.append(spec.autoscaling.max_replicas)
+    return min(limits, default=None)
+
+
+def least_replicas(pools: Sequence[Pool]) -> int:
+    """Return the fewest replicas over all pools that are scaled: at least one, as nothing would wake a ServedModel."""
+    return max(1, sum(pool.replicas.min or 0 for pool in scaled(pools)))
+
+
+def shared_out(total: int, pools: Sequence[Pool]) -> Mapping[str, int]:
+    """Return ``total`` replicas by pool, in order of priority; fixed pools have what they fix."""
+    return share_replicas(total, pools)
