@@ -13,7 +13,8 @@ from rich.panel import Panel
 
 from e2e.models import Sample
 
-TIMEOUT_SECONDS = 30.0
+TIMEOUT = httpx.Timeout(30.0, connect=3.0)
+"""In seconds; a connection is tried again sooner than a prediction is given up."""
 PROXY_DELAY_SECONDS = 15.0
 """A new endpoint is in the API before every node's proxy has heard of it."""
 
@@ -27,7 +28,7 @@ class Answer:
 
 
 @tenacity.retry(
-    retry=tenacity.retry_if_exception_type(httpx.ConnectError),
+    retry=tenacity.retry_if_exception_type((httpx.ConnectError, httpx.ConnectTimeout)),
     stop=tenacity.stop_after_delay(PROXY_DELAY_SECONDS),
     wait=tenacity.wait_fixed(0.2),
     reraise=True,
@@ -37,7 +38,7 @@ def predict(base_url: str, model: str, sample: Sample) -> Answer:
     response = httpx.post(
         f"{base_url}/v1/models/{model}:predict",
         json={"instances": [{"images": list(map(float, sample.pixels))}]},
-        timeout=TIMEOUT_SECONDS,
+        timeout=TIMEOUT,
         trust_env=False,
     )
     response.raise_for_status()

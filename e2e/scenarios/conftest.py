@@ -12,13 +12,13 @@ from e2e.cluster import Cluster, ClusterOptions
 from e2e.modelserver.knobs import Behaviour
 from e2e.modelserver.model_writer import write_light_model
 from e2e.scenarios.fleet import Fleet
-from e2e.scenarios.model_store import ModelStore, model_store
-from e2e.scenarios.platform import PROJECT, Platform, build_model_server, install_operator
+from e2e.scenarios.model_store import CORRUPT, ModelStore, model_store
+from e2e.scenarios.platform import PROJECT, Platform, install_operator, provide_model_server
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let anyone with a registry run the scenarios against the real server."""
-    parser.addoption("--server-image", help="Model server image that the cluster can pull; default: the stand-in.")
+    parser.addoption("--server-image", help="Model server that this machine can pull; default: the stand-in.")
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +26,7 @@ def platform(request: pytest.FixtureRequest) -> Iterator[Platform]:
     """A one-node cluster with the operator installed from its chart."""
     options = ClusterOptions(nodes=1, crds=(PROJECT / "crds",), node_grace_seconds=50)
     with Cluster.start(options) as cluster:
-        image = request.config.getoption("--server-image") or build_model_server(cluster)
+        image = provide_model_server(cluster, request.config.getoption("--server-image"))
         install_operator(cluster, "log.level=debug")
         yield Platform(cluster, image)
 
@@ -53,10 +53,9 @@ def write_models(store: ModelStore, directory: Path) -> None:
     models = {
         "good": {1: Behaviour(fill_value=1.0)},
         "two": {1: Behaviour(fill_value=1.0), 2: Behaviour(fill_value=2.0)},
-        "corrupt": {1: Behaviour(fail_load="Data loss: file is too short to be a table")},
+        "corrupt": {1: Behaviour(fail_load=CORRUPT)},
         "huge": {1: Behaviour(load_memory_bytes=600 * 2**20)},
         "bulky": {1: Behaviour(fill_value=1.0)},
-        "slow": {1: Behaviour(load_seconds=6.0)},
     }
     for name, versions in models.items():
         for version, behaviour in versions.items():

@@ -19,6 +19,7 @@ from e2e.scenarios.traffic import Traffic
 Manifest = dict[str, Any]
 
 _POLL_SECONDS = 0.25
+_REQUEST_TIMEOUT = httpx.Timeout(10, connect=3)
 
 
 class WaitedInVain(AssertionError):
@@ -152,16 +153,17 @@ class Fleet:
 
     def _post(self, service: str, path: str) -> httpx.Response:
         url = f"http://{self.service_address(service)}:8501/v1/models/{path}:predict"
-        # The node's proxy learns of a new endpoint a moment after it is ready: a refused connection is tried again.
+        # The node's proxy learns of a new endpoint a moment after it is ready: a connection that is refused, or is
+        # not answered, is tried again. No request was sent on it, so none can be lost by that.
         with self.cluster.network():
             for attempt in Retrying(
-                retry=retry_if_exception_type(httpx.ConnectError),
-                stop=stop_after_delay(10),
+                retry=retry_if_exception_type((httpx.ConnectError, httpx.ConnectTimeout)),
+                stop=stop_after_delay(20),
                 wait=wait_fixed(_POLL_SECONDS),
                 reraise=True,
             ):
                 with attempt:
-                    return httpx.post(url, json={"instances": [1.0, 2.0]}, timeout=10, trust_env=False)
+                    return httpx.post(url, json={"instances": [1.0, 2.0]}, timeout=_REQUEST_TIMEOUT, trust_env=False)
         raise AssertionError("unreachable: tenacity returns or raises")
 
     def service_address(self, name: str) -> str:

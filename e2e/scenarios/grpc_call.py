@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,23 @@ _PROJECT = Path(__file__).parents[2]
 _TIMEOUT_SECONDS = 5
 
 
-def available_versions(
-    cluster: Cluster, address: str, model: str, authority: Path | None = None, server_name: str = ""
-) -> dict[str, Any]:
-    """Ask inside the network of ``cluster``; with ``authority`` over TLS."""
-    trust = [str(authority), server_name] if authority else []
-    command = [sys.executable, "-m", __name__, address, model, *trust]
+@dataclass(frozen=True)
+class Trust:
+    """Whom a client believes, and by which name; and what it shows of itself where that is asked for."""
+
+    authority: Path
+    server_name: str
+    certificate: Path | None = None
+    key: Path | None = None
+
+    def words(self) -> list[str]:
+        files = [] if self.certificate is None else [str(self.certificate), str(self.key)]
+        return [str(self.authority), self.server_name, *files]
+
+
+def available_versions(cluster: Cluster, address: str, model: str, trust: Trust | None = None) -> dict[str, Any]:
+    """Ask inside the network of ``cluster``; with ``trust`` over TLS."""
+    command = [sys.executable, "-m", __name__, address, model, *(trust.words() if trust else [])]
     environment = {**os.environ, "PYTHONPATH": str(_PROJECT)}
     process = cluster.popen(command, env=environment, stdout=subprocess.PIPE, text=True)
     output, _ = process.communicate(timeout=4 * _TIMEOUT_SECONDS)
@@ -39,10 +51,12 @@ def available_versions(
     return answer
 
 
-def _main(address: str, model: str, authority: str = "", server_name: str = "") -> None:
+def _main(address: str, model: str, authority: str = "", server_name: str = "", *own: str) -> None:
     options = [("grpc.enable_http_proxy", 0)]
     if authority:
-        credentials = grpc.ssl_channel_credentials(Path(authority).read_bytes())
+        # Nothing, or a certificate and its key, which gRPC wants the other way round.
+        shown = [Path(file).read_bytes() for file in reversed(own)]
+        credentials = grpc.ssl_channel_credentials(Path(authority).read_bytes(), *shown)
         channel = grpc.secure_channel(address, credentials, [*options, ("grpc.ssl_target_name_override", server_name)])
     else:
         channel = grpc.insecure_channel(address, options)

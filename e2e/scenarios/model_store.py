@@ -11,6 +11,9 @@ from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+CORRUPT = "file is too short to be an sstable"
+"""What TensorFlow says of a model whose index of variables is an empty file."""
+
 
 class ModelStore:
     """Archives of models under ``url``."""

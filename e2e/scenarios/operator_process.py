@@ -26,12 +26,14 @@ USER = "operator-under-test"
 _POLL_SECONDS = 0.05
 
 
-def wait_until(look: Callable[[], T], what: str, *, timeout_seconds: float = 20.0) -> T:
+def wait_until(
+    look: Callable[[], T], what: str, *, timeout_seconds: float = 20.0, poll_seconds: float = _POLL_SECONDS
+) -> T:
     """Return the first true answer of ``look``."""
     deadline = time.monotonic() + timeout_seconds
     while not (seen := look()):
         assert time.monotonic() < deadline, f"in vain: {what}; last seen: {seen!r}"
-        time.sleep(_POLL_SECONDS)
+        time.sleep(poll_seconds)
     return seen
 
 
@@ -60,11 +62,11 @@ class OperatorProcess:
         except httpx.TransportError:
             return None
 
-    def metric(self, name: str, **labels: str) -> float:
+    def metric(self, name: str, *, timeout_seconds: float = 2.0, **labels: str) -> float:
         """Return the sum of the samples that have ``labels``."""
         ports = self._ports()
         assert ports is not None
-        text = httpx.get(f"http://127.0.0.1:{ports['metrics_port']}/metrics", timeout=2).text
+        text = httpx.get(f"http://127.0.0.1:{ports['metrics_port']}/metrics", timeout=timeout_seconds).text
         return sum(
             sample.value
             for family in text_string_to_metric_families(text)

@@ -70,6 +70,14 @@ def install_operator(cluster: Cluster, *values: str) -> None:
     )
 
 
+def provide_model_server(cluster: Cluster, image: str | None) -> str:
+    """Let the cluster have ``image`` from its registry, or else the stand-in; return the image that pods name."""
+    if image is None:
+        return build_model_server(cluster)
+    cluster.copy_image(image)
+    return image
+
+
 def build_model_server(cluster: Cluster) -> str:
     """Build and push the stand-in without TensorFlow; return its image."""
     cluster.build_image(

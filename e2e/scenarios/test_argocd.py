@@ -25,7 +25,7 @@ from e2e.cluster.argocd import NAMESPACE, Application, ApplicationStatus, ArgoCd
 from e2e.cluster.argocd import USER as ARGO_CD_USER
 from e2e.cluster.commands import run
 from e2e.scenarios.operator_process import USER as OPERATOR_USER
-from e2e.scenarios.operator_process import operator_process
+from e2e.scenarios.operator_process import operator_process, wait_until
 from e2e.scenarios.platform import PROJECT
 
 # The first run on a machine builds Argo CD.
@@ -33,7 +33,6 @@ pytestmark = pytest.mark.timeout(1800)
 
 CRD = "servedmodels.tfserving.dev"
 SETTINGS = PROJECT / "docs" / "argocd-cm.yaml"
-POLL_SECONDS = 0.3
 WATCHED_SECONDS = 30
 RECONCILES_WANTED = 5
 CHILD_KINDS = ("deployments", "services", "configmaps", "poddisruptionbudgets")
@@ -88,13 +87,8 @@ def list_objects(cluster: Cluster, kinds: str, namespace: str, selector: str = "
     return items
 
 
-def wait(look: Callable[[], Any], what: str, *, timeout_seconds: float = 60) -> Any:
-    """Return the first true answer of ``look``, which may run kubectl: that is too dear to be asked at every turn."""
-    deadline = time.monotonic() + timeout_seconds
-    while not (seen := look()):
-        assert time.monotonic() < deadline, f"in vain: {what}; last seen: {seen!r}"
-        time.sleep(POLL_SECONDS)
-    return seen
+wait = partial(wait_until, timeout_seconds=60, poll_seconds=0.3)
+"""What is asked may run kubectl: that is too dear for every turn of the default."""
 
 
 @pytest.fixture(scope="module")

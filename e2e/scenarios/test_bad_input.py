@@ -48,7 +48,9 @@ MISTAKES = {
     "missing-certificate": Mistake(
         "MissingReference", "Secret not-there", spec={"server": {"tls": {"secretName": "not-there"}}}
     ),
-    "too-big-for-its-limit": Mistake("InsufficientDiskSpace", "1.0 MiB", archive="bulky", model={"sizeLimit": "1Mi"}),
+    "too-big-for-its-limit": Mistake(
+        "InsufficientDiskSpace", "source.sizeLimit leaves", archive="bulky", model={"sizeLimit": "1Mi"}
+    ),
 }
 
 

@@ -13,6 +13,7 @@ import yaml
 from e2e.cluster import binaries
 from e2e.cluster.commands import run
 from e2e.cluster.errors import CommandFailed
+from tfserving_operator.settings import Settings
 
 CHART = Path(__file__).resolve().parents[2] / "charts" / "tfserving-operator"
 Manifest = dict[str, Any]
@@ -79,6 +80,19 @@ def test_model_pods_fetch_with_the_operators_own_image(helm: Path) -> None:
     manifests = rendered(helm, "image.repository=registry.example/operator", "image.tag=v9")
     assert operator_container(manifests)["image"] == "registry.example/operator:v9"
     assert environment(manifests)["TFSERVING_OPERATOR_FETCHER_IMAGE"] == "registry.example/operator:v9"
+
+
+def test_the_budget_of_the_fleet_is_read_as_it_was_given(helm: Path) -> None:
+    devices = r"autoscaling.budget.devices.nvidia\.com/gpu=16,autoscaling.budget.devices.example\.com/npu=4"
+    given = environment(rendered(helm, "autoscaling.budget.replicas=40", devices))
+    settings = Settings.model_validate(
+        {
+            "fleet_max_replicas": given["TFSERVING_OPERATOR_FLEET_MAX_REPLICAS"],
+            "fleet_max_devices": given["TFSERVING_OPERATOR_FLEET_MAX_DEVICES"],
+        }
+    )
+    assert settings.fleet_max_replicas == 40
+    assert settings.fleet_max_devices == {"nvidia.com/gpu": 16, "example.com/npu": 4}
 
 
 def test_every_optional_value_shows_in_the_manifests(helm: Path) -> None:

@@ -11,7 +11,7 @@ from e2e.cluster import Cluster, ClusterOptions
 from e2e.scenarios.conftest import write_models
 from e2e.scenarios.fleet import Fleet
 from e2e.scenarios.model_store import model_store
-from e2e.scenarios.platform import PROJECT, Platform, build_model_server, install_operator
+from e2e.scenarios.platform import PROJECT, Platform, install_operator, provide_model_server
 
 CPU_NODE, GPU_NODE = "node-1", "node-2"
 GPU_POOL = {"name": "gpu", "accelerator": {}}
@@ -27,7 +27,7 @@ def two_nodes(request: pytest.FixtureRequest) -> Iterator[Platform]:
     """A cluster of its own, as the other scenarios count on there being no GPU: one node without and one with."""
     with Cluster.start(ClusterOptions(nodes=1, crds=(PROJECT / "crds",))) as cluster:
         cluster.add_node(GPU_NODE, gpus=1)
-        image = request.config.getoption("--server-image") or build_model_server(cluster)
+        image = provide_model_server(cluster, request.config.getoption("--server-image"))
         install_operator(cluster, "log.level=debug")
         yield Platform(cluster, image)
 

@@ -17,8 +17,11 @@ from tenacity import retry, retry_if_exception_type, retry_if_result, stop_after
 
 from e2e.models import TrainedModel, trained_digits
 from e2e.models.tensorflow_environment import tensorflow_python
+from e2e.modelserver.knobs import Behaviour
+from e2e.modelserver.model_writer import CLASSIFY, PREDICT, REGRESS, write_light_model
 from e2e.modelserver.wire import serving_pb2 as pb
 from e2e.modelserver.wire import tensors_pb2
+from e2e.scenarios.model_store import CORRUPT
 from e2e.scenarios.platform import PROJECT
 
 until = retry(
@@ -186,6 +189,40 @@ def test_a_version_without_variables_loads_and_cannot_predict(server: RealServer
     assert answer.status_code in (400, 404), answer.text
     shutil.rmtree(server.base_path / "13")
     server.wait_for(13, "END")
+
+
+ECHO = Behaviour(fill_value=1.0)
+ALL_SIGNATURES = {"serving_default": PREDICT, "classify": CLASSIFY, "regress": REGRESS}
+
+
+@pytest.mark.parametrize(
+    ("version", "behaviour", "answers"),
+    [
+        pytest.param(21, ECHO, [3.0, 4.0], id="echo"),
+        pytest.param(22, Behaviour(echo=False, fill_value=2.0), [2.0, 2.0], id="filled"),
+        pytest.param(23, Behaviour(load_memory_bytes=1 << 20), [3.0, 4.0], id="takes memory at load"),
+    ],
+)
+def test_a_light_model_answers_with_tensorflow_as_without(
+    server: RealServer, version: int, behaviour: Behaviour, answers: list[float]
+) -> None:
+    write_light_model(server.base_path, version, ALL_SIGNATURES, behaviour)
+    server.wait_for(version, "AVAILABLE")
+    answer = server.post(f"/versions/{version}:predict", instances=[3.0, 4.0])
+    assert answer.json() == {"predictions": answers}
+    examples = [{"any": 1.0}, {"any": 2.0}]
+    classified = server.post(f"/versions/{version}:classify", signature_name="classify", examples=examples)
+    label = f"{behaviour.fill_value:g}" if behaviour.fill_value else ""
+    assert classified.json() == {"results": [[[label, behaviour.fill_value]] * 3] * 2}
+    regressed = server.post(f"/versions/{version}:regress", signature_name="regress", examples=examples)
+    assert regressed.json() == {"results": [behaviour.fill_value] * 2}
+
+
+def test_a_light_model_that_is_to_fail_does_so_with_tensorflow(server: RealServer) -> None:
+    write_light_model(server.base_path, 24, behaviour=Behaviour(fail_load=CORRUPT))
+    status = server.wait_for(24, "END")
+    assert status["error_code"] == "DATA_LOSS"
+    assert CORRUPT in status["error_message"]
 
 
 def test_messages_have_the_fields_of_tensorflows_own() -> None:

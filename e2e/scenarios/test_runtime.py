@@ -20,6 +20,7 @@ from e2e.scenarios.platform import PROJECT
 from tfserving_operator.reconcile.report import DETAIL_INTERVAL_SECONDS
 
 CRD = PROJECT / "crds"
+LOOKS = "tfserving_operator_reconcile_duration_seconds_count"
 WRITES = frozenset({"create", "update", "patch", "delete"})
 
 
@@ -156,10 +157,27 @@ def test_restart_with_nothing_changed_writes_nothing(cluster: Cluster, namespace
 
     with operator_process(cluster, tmp_path / "second") as operator:
         operator.wait_ready()
-        wait_until(lambda: operator.metric("tfserving_operator_reconcile_duration_seconds_count") >= 1, "a reconcile")
+        wait_until(lambda: operator.metric(LOOKS) >= 1, "a reconcile")
         wait_quiet(cluster, operator)
 
         assert writes(cluster, restarted) == []
+
+
+@pytest.mark.usefixtures("crd")
+def test_looking_again_at_what_has_not_changed_asks_for_nothing(
+    cluster: Cluster, namespace: str, tmp_path: Path
+) -> None:
+    """What happens every five minutes otherwise: so 300 quiet seconds are quiet too."""
+    with operator_process(cluster, tmp_path, resync_seconds=10) as operator:
+        apply(cluster, served_model(namespace, "m"))
+        wait_until(lambda: has_status(cluster, namespace, "m"), "a status")
+        wait_quiet(cluster, operator)
+        quiet = datetime.now(UTC)
+        looks = operator.metric(LOOKS)
+        wait_until(lambda: operator.metric(LOOKS) >= looks + 2, "it looks again, twice", timeout_seconds=60)
+
+        asked = [event for event in cluster.audit_events(user=USER, since=quiet) if event.verb != "watch"]
+        assert asked == []
 
 
 @pytest.mark.usefixtures("crd")

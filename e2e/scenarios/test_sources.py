@@ -12,6 +12,7 @@ import pytest
 from e2e.modelserver.knobs import Behaviour
 from e2e.modelserver.model_writer import write_light_model
 from e2e.scenarios.fleet import Fleet, Manifest
+from e2e.scenarios.model_store import CORRUPT
 from e2e.scenarios.object_store import ObjectStore, object_store
 from e2e.scenarios.platform import Platform
 
@@ -71,7 +72,7 @@ def sources(platform: Platform, s3: ObjectStore, tmp_path_factory: pytest.TempPa
     serve_all(sources)
     fleet.wait_settled("volume")
     fleet.wait_settled("spoiled")
-    sources.publish("spoiled", 2, Behaviour(fail_load="Data loss: file is too short to be a table"))
+    sources.publish("spoiled", 2, Behaviour(fail_load=CORRUPT))
     yield sources
     platform.cluster.kubectl("delete", "namespace", fleet.namespace, "--wait=false")
     platform.cluster.kubectl("delete", "persistentvolume", f"{fleet.namespace}-models", "--wait=false")
@@ -166,7 +167,7 @@ def test_a_corrupt_version_at_run_time_is_told_while_the_old_one_serves(sources:
     condition = fleet.wait_condition("spoiled", "Degraded", "True", reason="ModelLoadFailed")
     print(f"corrupt at run time: {condition['message']}")
     assert "version 2 did not load" in condition["message"]
-    assert "file is too short to be a table" in condition["message"]
+    assert CORRUPT in condition["message"]
     assert fleet.condition("spoiled", "Ready")["status"] == "True"
     assert prediction(fleet, "spoiled") == 1.0
     sources.publish("spoiled", 3)
@@ -179,6 +180,17 @@ def test_a_corrupt_version_at_run_time_is_told_while_the_old_one_serves(sources:
 def test_an_image_is_mounted(sources: Sources) -> None:
     sources.fleet.wait_settled("image")
     assert prediction(sources.fleet, "image") == 4.0
+
+
+def test_a_directory_of_the_node_is_mounted_where_pod_security_lets_it(sources: Sources, fleet: Fleet) -> None:
+    fleet.serve("node", {"models": [model(f"file://{sources.volume}/published")]}, ready=False)
+    condition = fleet.wait_condition("node", "Degraded", "True", reason="PodRejected")
+    print(f"file:// under the restricted level: {condition['message']}")
+    assert 'restricted volume type "hostPath"' in condition["message"]
+    enforce = "pod-security.kubernetes.io/enforce=privileged"
+    fleet.kubectl("label", "namespace", fleet.namespace, enforce, "--overwrite")
+    fleet.wait_settled("node")
+    assert prediction(fleet, "node") in (1.0, 2.0)
 
 
 def test_one_server_holds_models_of_three_kinds_of_sources(sources: Sources) -> None:

@@ -1,0 +1,129 @@
+"""What the chart makes of the Prometheus settings: files that the operator reads, and a PodMonitor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from e2e.cluster.errors import CommandFailed
+from e2e.scenarios.test_chart import Manifest, environment, helm, of_kind, operator_container, rendered
+from tfserving_operator.clients.prometheus_endpoint import PrometheusAddresses
+
+__all__ = ["helm"]
+
+DIRECTORY = "/etc/tfserving-operator/prometheus"
+
+
+def addresses(manifests: list[Manifest]) -> PrometheusAddresses:
+    (config,) = (m for m in of_kind(manifests, "ConfigMap") if m["metadata"]["name"].endswith("-prometheus"))
+    return PrometheusAddresses.model_validate(yaml.safe_load(config["data"]["prometheus.yaml"]))
+
+
+def mounted(manifests: list[Manifest]) -> dict[str, tuple[str, str]]:
+    """Return the Secret and key of every file."""
+    (deployment,) = of_kind(manifests, "Deployment")
+    (volume,) = (v for v in deployment["spec"]["template"]["spec"]["volumes"] if v["name"] == "prometheus")
+    return {
+        f"{DIRECTORY}/{item['path']}": (source["secret"]["name"], item["key"])
+        for source in volume["projected"]["sources"]
+        if "secret" in source
+        for item in source["secret"]["items"]
+    }
+
+
+def test_without_an_address_nothing_is_mounted(helm: Path) -> None:
+    manifests = rendered(helm)
+    assert of_kind(manifests, "ConfigMap") == []
+    assert "TFSERVING_OPERATOR_PROMETHEUS_CONFIG_FILE" not in environment(manifests)
+
+
+def test_every_file_that_the_operator_reads_is_mounted_from_its_secret(helm: Path) -> None:
+    manifests = rendered(
+        helm,
+        "prometheus.url=https://prometheus:9090/api",
+        "prometheus.bearerToken.secretName=reader",
+        "prometheus.ca.secretName=authority",
+        "prometheus.clientCertificate.secretName=client",
+        "prometheus.headers.X-Scope-OrgID=team",
+        "prometheus.secretHeaders.X-Key.secretName=keys,prometheus.secretHeaders.X-Key.key=one",
+        "prometheus.matchers.cluster=eu-1",
+    )
+    endpoint = addresses(manifests).endpoint_of("any")
+    files = mounted(manifests)
+
+    assert endpoint is not None
+    assert (endpoint.headers, endpoint.matchers) == ({"X-Scope-OrgID": "team"}, {"cluster": "eu-1"})
+    assert {
+        str(path): files[str(path)]
+        for path in (
+            endpoint.bearer_token_file,
+            endpoint.ca_file,
+            endpoint.client_certificate_file,
+            endpoint.client_key_file,
+            endpoint.header_files["X-Key"],
+        )
+    } == files
+    assert files[f"{DIRECTORY}/default/token"] == ("reader", "token")
+    assert files[f"{DIRECTORY}/default/headers/X-Key"] == ("keys", "one")
+    mounts = {mount["name"]: mount for mount in operator_container(manifests)["volumeMounts"]}
+    assert mounts["prometheus"] == {"name": "prometheus", "mountPath": DIRECTORY, "readOnly": True}
+    assert environment(manifests)["TFSERVING_OPERATOR_PROMETHEUS_CONFIG_FILE"] == f"{DIRECTORY}/prometheus.yaml"
+
+
+def test_a_namespace_may_have_an_address_and_credentials_of_its_own(helm: Path) -> None:
+    manifests = rendered(
+        helm,
+        "prometheus.namespaces.team-a.url=http://team-a:9090",
+        "prometheus.namespaces.team-a.basicAuth.secretName=team-a-reader",
+    )
+    own = addresses(manifests).endpoint_of("team-a")
+
+    assert addresses(manifests).endpoint_of("team-b") is None
+    assert own is not None
+    assert own.basic_auth is not None
+    assert mounted(manifests)[str(own.basic_auth.password_file)] == ("team-a-reader", "password")
+
+
+def test_a_changed_address_restarts_the_operator(helm: Path) -> None:
+    def checksum(url: str) -> str:
+        (deployment,) = of_kind(rendered(helm, f"prometheus.url={url}"), "Deployment")
+        found: str = deployment["spec"]["template"]["metadata"]["annotations"]["checksum/prometheus"]
+        return found
+
+    assert checksum("http://a") != checksum("http://b")
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "prometheus.url=http://user:password@host",
+        "prometheus.url=prometheus:9090",
+        "prometheus.labels.pool=a-b",
+        "prometheus.namespaces.team-a.token=x",
+        "prometheus.namespaces.Team.url=http://a",
+        "prometheus.headers.A_b=x",
+    ],
+)
+def test_settings_that_cannot_work_are_refused(helm: Path, setting: str) -> None:
+    with pytest.raises(CommandFailed):
+        rendered(helm, setting)
+
+
+@pytest.mark.parametrize(
+    ("namespaces", "selector"),
+    [("", {"any": True}), ("watchNamespaces={a,b}", {"matchNames": ["a", "b"]})],
+    ids=["all", "some"],
+)
+def test_the_pod_monitor_gives_targets_the_labels_of_their_pool(
+    helm: Path, namespaces: str, selector: dict[str, object]
+) -> None:
+    settings = ["modelServers.podMonitor.enabled=true", "modelServers.podMonitor.labels.release=monitoring"]
+    (monitor,) = of_kind(rendered(helm, *settings, *filter(None, [namespaces])), "PodMonitor")
+
+    assert monitor["metadata"]["labels"]["release"] == "monitoring"
+    assert monitor["spec"]["namespaceSelector"] == selector
+    assert monitor["spec"]["podTargetLabels"] == ["tfserving.dev/servedmodel", "tfserving.dev/pool"]
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    assert (endpoint["port"], endpoint["path"]) == ("rest", "/monitoring/prometheus/metrics")
