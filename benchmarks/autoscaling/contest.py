@@ -20,10 +20,9 @@ from tfserving_operator.api.autoscaling import (
 )
 from tfserving_operator.api.servedmodel import ServedModelSpec
 from tfserving_operator.autoscaling.policies.kpa import TARGET_UTILISATION
-from tfserving_operator.simulation.capacity import replica_capacity
-from tfserving_operator.simulation.comparison import Result
+from tfserving_operator.simulation.comparison import USUAL_UTILISATION, Result, by_pool, weakest_capacity
 from tfserving_operator.simulation.engine import Policy, Replay, replay
-from tfserving_operator.simulation.oracle import Plan, find_oracle, pool_totals
+from tfserving_operator.simulation.oracle import Plan, find_oracle
 from tfserving_operator.simulation.policies import Constant, Operator
 from tfserving_operator.simulation.prepare import build_world
 from tfserving_operator.simulation.scenario import Scenario
@@ -31,7 +30,6 @@ from tfserving_operator.simulation.trace import Trace, read_trace
 from tfserving_operator.simulation.world import World
 
 SCENARIOS = Path(__file__).parent / "scenarios"
-USUAL_UTILISATION = 0.7
 SWEPT_UTILISATIONS = (0.5, 0.6, 0.8, 0.9)
 PICTURE_POINTS = 1500
 
@@ -83,19 +81,19 @@ def run(case: Case) -> CaseResult:
     world = _world(case, trace)
     oracle = find_oracle(trace, world)
     outcomes = {"Oracle": _outcome(oracle.replay, oracle)}
-    initial = _by_pool(int(oracle.totals[0]), world)
+    initial = by_pool(int(oracle.totals[0]), world)
     for contender in case.contenders:
         its_world = replace(world, autoscaling=_autoscaling(contender, world))
         begin, policy = initial, _policy(contender, its_world, oracle)
         if contender in ("StaticPeak", "Fixed"):
-            begin = _by_pool(int(oracle.totals.max()), world)
+            begin = by_pool(int(oracle.totals.max()), world)
         outcomes[contender] = _outcome(replay(trace, its_world, policy, initial=begin), oracle)
     moments = np.linspace(0, trace.duration_seconds, PICTURE_POINTS)
     return CaseResult(
         case=case,
         hours=trace.duration_seconds / 3600,
         oracle_margin=oracle.margin,
-        needed_rate=tuple((trace.rate_at(moments) * trace.scale_at(moments) / _capacity(world)).tolist()),
+        needed_rate=tuple((trace.rate_at(moments) * trace.scale_at(moments) / weakest_capacity(world)).tolist()),
         outcomes=outcomes,
     )
 
@@ -108,7 +106,7 @@ def _world(case: Case, trace: Trace) -> World:
 
 def _policy(contender: str, world: World, oracle: Plan) -> Policy:
     if contender == "StaticPeak":
-        return Constant(_by_pool(int(oracle.totals.max()), world))
+        return Constant(by_pool(int(oracle.totals.max()), world))
     return Operator(world)
 
 
@@ -116,7 +114,7 @@ def _autoscaling(contender: str, world: World) -> Autoscaling:
     """Return the settings of ``contender``: a policy, with the utilisation it aims at after a blank (``HPA 0.8``)."""
     name, _, utilisation = contender.partition(" ")
     policy = ScalingPolicy(name) if name in list(ScalingPolicy) else ScalingPolicy.FIXED
-    aimed_at = float(utilisation or USUAL_UTILISATION) * _capacity(world)
+    aimed_at = float(utilisation or USUAL_UTILISATION) * weakest_capacity(world)
     update: dict[str, object] = {"mode": AutoscalingMode.AUTO, "policy": policy}
     if policy is ScalingPolicy.HPA:
         update["target"] = Target(metric=TargetMetric.REQUESTS_PER_SECOND, value=aimed_at)
@@ -126,23 +124,6 @@ def _autoscaling(contender: str, world: World) -> Autoscaling:
         update["target"] = Target(metric=TargetMetric.REQUESTS_PER_SECOND, value=value)
         update["behavior"] = Behavior(scale_down=ScalingRules(stabilization_window_seconds=0))
     return world.autoscaling.model_copy(update=update)
-
-
-def _capacity(world: World) -> float:
-    return min(
-        replica_capacity(
-            pool.replica,
-            objective_seconds=world.objective_seconds,
-            percent=world.percent,
-            burst=world.requests_per_arrival,
-        )
-        for pool in world.pools
-    )
-
-
-def _by_pool(total: int, world: World) -> dict[str, int]:
-    shares = pool_totals(np.array([total]), world)[0]
-    return {pool.pool.name: int(share) for pool, share in zip(world.pools, shares, strict=True)}
 
 
 def _outcome(replayed: Replay, oracle: Plan) -> Outcome:

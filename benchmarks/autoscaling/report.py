@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from benchmarks.autoscaling.contest import USUAL_UTILISATION, CaseResult, Outcome
+from benchmarks.autoscaling.contest import CaseResult, Outcome
+from tfserving_operator.simulation.comparison import USUAL_UTILISATION
 
 MAIN = ("Latency", "HPA", "KPA", "Fixed", "StaticPeak", "Oracle")
 RIVALS = ("HPA", "KPA")

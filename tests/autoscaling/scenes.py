@@ -9,7 +9,9 @@ from typing import Any
 from tfserving_operator.api.autoscaling import (
     Autoscaling,
     AutoscalingMode,
+    AutoscalingStatus,
     Objective,
+    PoolCapacity,
     ScalingPolicy,
     Target,
 )
@@ -21,6 +23,7 @@ from tfserving_operator.autoscaling.signals import PoolSignals, SignalState
 from tfserving_operator.autoscaling.state import ScalingState
 
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
+TEN = PoolReplicas(min=1, max=10)
 
 
 def spec(policy: ScalingPolicy = ScalingPolicy.LATENCY, **fields: Any) -> Autoscaling:
@@ -34,6 +37,12 @@ def spec(policy: ScalingPolicy = ScalingPolicy.LATENCY, **fields: Any) -> Autosc
 
 def bounds(**fields: Any) -> PoolReplicas:
     return PoolReplicas(**fields)
+
+
+def knowing(rate: float = 100, confidence: float = 0.9, **fields: Any) -> ScalingState:
+    """A state that knows what a replica carries."""
+    known = PoolCapacity(name="cpu", requests_per_second=rate, confidence=confidence, **fields)
+    return ScalingState.restored(AutoscalingStatus(capacities=[known]), now=NOON)
 
 
 def signals(rate: float, *, at: datetime, covered: int, share: float = 1.0, **fields: Any) -> PoolSignals:

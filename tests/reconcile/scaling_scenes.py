@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from prometheus_client import REGISTRY
+
 from tests.autoscaling.scenes import signals
 from tests.reconcile.scenes import Clock
 from tests.reconcile.world import served_model
@@ -232,3 +234,15 @@ class Fleet:
         view = self.view(name)
         assert view is not None, f"nothing is on the board for {name}"
         return view
+
+
+def running(*names: str, script: Script | None = None, spec: dict[str, Any] | None = None) -> Fleet:
+    """ServedModels with two replicas each."""
+    fleet = Fleet(*(raw_model(name, spec or scaled_spec(replicas=2)) for name in names), decide=script or Script())
+    for name in names:
+        fleet.cache.run(name, default=2)
+    return fleet
+
+
+def metric(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(name, labels) or 0.0

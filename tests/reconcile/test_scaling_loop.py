@@ -3,46 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from prometheus_client import REGISTRY
 
 from tests.autoscaling.scenes import signals
-from tests.reconcile.fake_time import in_fake_time
-from tests.reconcile.scaling_scenes import FETCHED, FIXED_POLICY, Fleet, Script, key_of, raw_model, scaled_spec
+from tests.reconcile.scaling_scenes import Script, key_of, metric, raw_model, running, scaled_spec
 from tests.reconcile.world import NOW
-from tfserving_operator.api.autoscaling import AutoscalingMode, PoolCapacity
+from tfserving_operator.api.autoscaling import AutoscalingMode
 from tfserving_operator.api.conditions import Reason
-from tfserving_operator.autoscaling.budget import FleetBudget
-from tfserving_operator.autoscaling.decision import Decision, ScalingRule
-from tfserving_operator.autoscaling.observation import ScalingObservation
 from tfserving_operator.autoscaling.signals import PoolSignals, SignalState
-from tfserving_operator.autoscaling.state import ScalingState
 
 OFF = {"mode": "Off"}
 RECOMMEND = {"mode": "Recommend", "policy": "Fixed"}
-LOG = "tfserving_operator.reconcile.scaling_loop"
-
-
-def errors(what: str) -> float:
-    return sample("tfserving_operator_scaling_errors_total", what=what)
-
-
-def sample(name: str, **labels: str) -> float:
-    return REGISTRY.get_sample_value(name, labels) or 0.0
-
-
-def running(*names: str, script: Script | None = None, spec: dict[str, Any] | None = None) -> Fleet:
-    """ServedModels with two replicas each."""
-    fleet = Fleet(*(raw_model(name, spec or scaled_spec(replicas=2)) for name in names), decide=script or Script())
-    for name in names:
-        fleet.cache.run(name, default=2)
-    return fleet
 
 
 # What it asks
@@ -266,136 +240,6 @@ async def test_a_paused_model_still_gets_recommendations() -> None:
     assert fleet.shown("a").replicas == {"default": 5}
 
 
-# Faults
-
-
-async def test_a_failing_decision_holds_one_model_and_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    script = Script(fails_at=frozenset({13}))
-    fleet = running("a", "b", script=script)
-    fleet.put(raw_model("a", scaled_spec(replicas=13)))
-    before = errors("decision")
-    with caplog.at_level(logging.ERROR, logger=LOG):
-        await fleet.tick(4)
-    view = fleet.shown("a")
-    assert (view.replicas, view.active.reason) == (None, Reason.DECISION_FAILED)
-    assert fleet.shown("b").replicas == {"default": 2}
-    assert len(caplog.records) == 1
-    assert errors("decision") - before == 4
-    assert fleet.news.count("a") == 1
-
-
-class Unknowable(ScalingState):
-    """A state that nothing can be told of."""
-
-    __slots__ = ()
-
-    def capacities(self) -> list[PoolCapacity]:
-        raise ZeroDivisionError("a defect")
-
-
-def without_metadata(fleet: Fleet) -> None:
-    key = key_of("a")
-    metadata = {name: value for name, value in fleet.models[key]["metadata"].items() if name != "uid"}
-    fleet.models[key] = fleet.models[key] | {"metadata": metadata}
-
-
-def without_readable_children(fleet: Fleet) -> None:
-    fleet.cache.unreadable.add("a")
-    fleet.cache.run("a", default=2)
-
-
-@pytest.mark.parametrize("defect", [without_metadata, without_readable_children], ids=["reading", "looking"])
-async def test_a_defect_about_one_model_holds_that_one_alone(
-    defect: Callable[[Fleet], None], caplog: pytest.LogCaptureFixture
-) -> None:
-    script = Script(wanted=3)
-    fleet = running("a", "b", script=script)
-    await fleet.tick()
-    defect(fleet)
-    script.wanted = 4
-    before = errors("decision")
-    with caplog.at_level(logging.ERROR, logger=LOG):
-        await fleet.tick(3)
-    view = fleet.board.view(key_of("a"), uid="uid-a")
-    assert view is not None
-    assert (view.replicas, view.active.reason) == (None, Reason.DECISION_FAILED)
-    assert fleet.shown("b").replicas == {"default": 4}
-    assert (len(caplog.records), errors("decision") - before, fleet.news.count("a")) == (1, 3, 2)
-
-
-class ReadOnce(dict[str, Any]):
-    """A ServedModel whose status cannot be read again, once its spec was read."""
-
-    reads = 0
-
-    def get(self, key: str, default: Any = None) -> Any:
-        self.reads += key == "status"
-        return super().get(key, default) if self.reads <= 1 else 1 / 0
-
-
-async def test_a_model_that_cannot_be_taken_up_is_held_alone() -> None:
-    fleet = running("a", "b", script=Script(wanted=4))
-    raw = fleet.models[key_of("a")]
-    fleet.models[key_of("a")] = ReadOnce(raw | {"status": {}})
-    await fleet.tick(3)
-    assert fleet.shown("a").active.reason is Reason.DECISION_FAILED
-    assert fleet.shown("b").replicas == {"default": 4}
-    fleet.models[key_of("a")] = raw
-    await fleet.tick()
-    assert fleet.shown("a").replicas == {"default": 4}
-
-
-async def test_a_decision_that_cannot_be_told_holds_one_model_alone() -> None:
-    def decide(observation: ScalingObservation, state: ScalingState, *, now: datetime) -> tuple[Decision, ScalingState]:
-        bad = observation.replicas == 13
-        return Decision(replicas={"default": 4}, rule=ScalingRule.FORECAST, message=""), Unknowable() if bad else state
-
-    fleet = running("a", "b")
-    fleet.decide = decide
-    fleet.restarted()
-    fleet.put(raw_model("a", scaled_spec(replicas=13)))
-    await fleet.tick(200)
-    assert fleet.shown("a").active.reason is Reason.DECISION_FAILED
-    assert fleet.shown("b").replicas == {"default": 4}
-
-
-async def test_a_model_recovers_from_a_failed_decision() -> None:
-    script = Script(fails_at=frozenset({2}))
-    fleet = running("a", script=script)
-    await fleet.tick(2)
-    script.fails_at = frozenset()
-    await fleet.tick()
-    view = fleet.shown("a")
-    assert (view.replicas, view.active.reason) == ({"default": 2}, Reason.SCALING_POLICY_ACTIVE)
-
-
-async def test_a_decision_that_fails_again_is_logged_again(caplog: pytest.LogCaptureFixture) -> None:
-    script = Script()
-    fleet = running("a", script=script)
-    with caplog.at_level(logging.ERROR, logger=LOG):
-        for fails_at in (frozenset({2}), frozenset[int](), frozenset({2})):
-            script.fails_at = fails_at
-            await fleet.tick()
-    assert len(caplog.records) == 2
-
-
-@in_fake_time
-async def test_a_failed_read_is_counted_and_the_loop_goes_on() -> None:
-    fleet = running("a", script=Script(wanted=5))
-    fleet.signals.failure = RuntimeError("a defect")
-    before = errors("tick")
-    task = asyncio.create_task(fleet.loop.run(2.0))
-    await asyncio.sleep(5)
-    assert errors("tick") - before == 3
-    assert fleet.view("a") is None
-    fleet.signals.failure = None
-    await asyncio.sleep(2)
-    assert fleet.shown("a").replicas == {"default": 5}
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
-
-
 async def test_others_have_their_turn_within_a_tick_of_a_large_fleet() -> None:
     fleet = running(*(f"m{number}" for number in range(100)))
     turns = 0
@@ -412,100 +256,13 @@ async def test_others_have_their_turn_within_a_tick_of_a_large_fleet() -> None:
     assert turns >= 3
 
 
-# The fleet's budget
-
-
-async def test_growth_stops_at_the_budget_and_says_so() -> None:
-    fleet = Fleet(
-        *(raw_model(name, scaled_spec(replicas=2)) for name in ("a", "b")),
-        decide=Script(wanted=5),
-        budget=FleetBudget(replicas=6),
-    )
-    for name in ("a", "b"):
-        fleet.cache.run(name, default=2)
-    await fleet.tick(20)
-    views = [fleet.shown(name) for name in ("a", "b")]
-    assert [view.replicas for view in views] == [{"default": 3}, {"default": 3}]
-    assert all(view.decisions[0].rule == ScalingRule.BUDGET for view in views)
-    assert all(view.limited is not None and view.limited.reason is Reason.FLEET_BUDGET for view in views)
-
-
-@pytest.mark.parametrize("autoscaling", [None, OFF, FIXED_POLICY], ids=["none", "off", "paused"])
-async def test_replicas_of_those_that_are_not_scaled_use_the_budget_too(autoscaling: dict[str, Any] | None) -> None:
-    other = {name: value for name, value in scaled_spec(autoscaling=autoscaling).items() if value is not None}
-    fleet = Fleet(
-        raw_model("a", scaled_spec(replicas=2)),
-        raw_model("b", other | {"paused": True}),
-        decide=Script(wanted=5),
-        budget=FleetBudget(replicas=6),
-    )
-    fleet.cache.run("a", default=1)
-    fleet.cache.run("b", default=3)
-    await fleet.tick()
-    assert fleet.shown("a").replicas == {"default": 3}
-
-
-@pytest.mark.parametrize(
-    ("spec", "expected"),
-    [
-        pytest.param(scaled_spec(pools=[{"name": "new"}]), 3, id="of a pool that left its spec"),
-        pytest.param({"models": [FETCHED], "pools": [{"name": "new"}]}, 3, id="of such a pool without autoscaling"),
-        pytest.param({"models": "none"}, 3, id="of a spec that cannot be read"),
-    ],
-)
-async def test_replicas_that_still_serve_use_the_budget(spec: dict[str, Any], expected: int) -> None:
-    fleet = Fleet(
-        raw_model("a", scaled_spec(replicas=5)),
-        raw_model("b", spec | {"replicas": 0}),
-        decide=Script(),
-        budget=FleetBudget(replicas=6),
-    )
-    fleet.cache.run("a", default=1)
-    fleet.cache.run("b", default=3)
-    await fleet.tick()
-    assert fleet.shown("a").replicas == {"default": expected}
-
-
-async def test_what_cannot_be_looked_at_keeps_its_part_of_the_budget() -> None:
-    fleet = Fleet(
-        raw_model("a", scaled_spec(replicas=5)),
-        raw_model("b", scaled_spec(autoscaling=OFF)),
-        decide=Script(),
-        budget=FleetBudget(replicas=6),
-    )
-    fleet.cache.run("a", default=1)
-    fleet.cache.run("b", default=3)
-    await fleet.tick()
-    fleet.cache.unreadable.add("b")
-    fleet.cache.run("b", default=3)
-    await fleet.tick()
-    assert fleet.shown("a").replicas == {"default": 3}
-
-
-async def test_replicas_that_use_the_budget_are_looked_at_again_only_when_something_changed() -> None:
-    fleet = Fleet(
-        raw_model("a", scaled_spec(replicas=2)),
-        raw_model("b", scaled_spec(autoscaling=OFF)),
-        decide=Script(wanted=9),
-        budget=FleetBudget(replicas=6),
-    )
-    fleet.cache.run("a", default=1)
-    fleet.cache.run("b", default=3)
-    await fleet.tick(5)
-    assert fleet.cache.looks == 2
-    fleet.cache.run("b", default=1)
-    await fleet.tick(5)
-    assert fleet.cache.looks == 3
-    assert fleet.shown("a").replicas == {"default": 5}
-
-
 # Metrics
 
 
 async def test_gauges_count_models_by_mode_and_load_and_forget_what_is_gone() -> None:
     fleet = running("a", "b")
     await fleet.tick()
-    assert sample("tfserving_operator_scaling_models", mode="Auto", signals="Measured") == 2
+    assert metric("tfserving_operator_scaling_models", mode="Auto", signals="Measured") == 2
     fleet.models.clear()
     await fleet.tick()
-    assert sample("tfserving_operator_scaling_models", mode="Auto", signals="Measured") == 0
+    assert metric("tfserving_operator_scaling_models", mode="Auto", signals="Measured") == 0

@@ -24,7 +24,7 @@ from tfserving_operator.simulation.policies import Constant, Operator
 from tfserving_operator.simulation.trace import Trace
 from tfserving_operator.simulation.world import World
 
-_USUAL_UTILISATION = 0.7
+USUAL_UTILISATION = 0.7
 """Of a replica's true capacity: what HPA and KPA aim at, where the manifest does not say it."""
 _LEAST_CAPACITY = 1e-6
 
@@ -112,14 +112,15 @@ def _replayed(name: PolicyName, trace: Trace, world: World, oracle: Plan, assump
     if name is PolicyName.ORACLE:
         return oracle.replay
     if name is PolicyName.STATIC_PEAK:
-        peak = _by_pool(int(oracle.totals.max()), world)
+        peak = by_pool(int(oracle.totals.max()), world)
         return replay(trace, world, Constant(peak), initial=peak)
     its_world = replace(world, autoscaling=_settings(ScalingPolicy(name.value), world, assumptions))
     begins_with = min(world.replicas, world.most) if name is PolicyName.FIXED else int(oracle.totals[0])
-    return replay(trace, its_world, Operator(its_world), initial=_by_pool(begins_with, world))
+    return replay(trace, its_world, Operator(its_world), initial=by_pool(begins_with, world))
 
 
-def _by_pool(total: int, world: World) -> dict[str, int]:
+def by_pool(total: int, world: World) -> dict[str, int]:
+    """Return how ``total`` replicas spread over the pools, in their order of priority."""
     shares = pool_totals(np.array([total]), world)[0]
     return {pool.pool.name: int(share) for pool, share in zip(world.pools, shares, strict=True)}
 
@@ -135,19 +136,20 @@ def _settings(policy: ScalingPolicy, world: World, assumptions: list[str]) -> Au
         update["target"] = target = _usual_target(policy, world)
         assumptions.append(
             f"{policy} has no target, so it is {target.value:.4g} requests/s for each replica: it is told what a "
-            f"replica carries, and runs it at {_USUAL_UTILISATION:.0%} of that"
+            f"replica carries, and runs it at {USUAL_UTILISATION:.0%} of that"
         )
     return manifest.model_copy(update=update)
 
 
 def _usual_target(policy: ScalingPolicy, world: World) -> Target:
-    aimed_at = _USUAL_UTILISATION * max(_LEAST_CAPACITY, _weakest_capacity(world))
+    aimed_at = USUAL_UTILISATION * max(_LEAST_CAPACITY, weakest_capacity(world))
     # KPA itself aims at a share of its target.
     value = aimed_at / TARGET_UTILISATION if policy is ScalingPolicy.KPA else aimed_at
     return Target(metric=TargetMetric.REQUESTS_PER_SECOND, value=value)
 
 
-def _weakest_capacity(world: World) -> float:
+def weakest_capacity(world: World) -> float:
+    """Return the requests per second that a replica of the weakest pool carries within the objective."""
     return min(
         replica_capacity(
             pool.replica,
