@@ -159,6 +159,7 @@ def test_replicas_too_busy_to_be_scraped_get_help(policy: ScalingPolicy) -> None
     silent = PoolSignals(
         state=SignalState.REPLICAS_MISSING,
         message="0 of 2 ready replicas are measured; a, b: its last scrape failed",
+        replicas_silent=2,
         silent_per_second=300.0,
         silent_good_per_second=60.0,
     )
@@ -179,7 +180,11 @@ def test_a_scrape_that_fails_is_waited_out_and_lasting_silence_taken_for_overloa
     """A load that jumps within one scrape interval keeps replicas from ever showing it."""
     _, before, now = steady(180, ready=2, spec=spec(), replicas=TEN, state=knowing(100))
     silent = PoolSignals(
-        state=SignalState.REPLICAS_MISSING, silent_per_second=180.0, silent_good_per_second=180.0, message="no scrapes"
+        state=SignalState.REPLICAS_MISSING,
+        replicas_silent=2,
+        silent_per_second=180.0,
+        silent_good_per_second=180.0,
+        message="no scrapes",
     )
     seen = observation(pool(silent, ready=2, replicas=TEN), spec=spec())
     held, after = decide_replicas(seen, before, now=now + timedelta(seconds=10))
@@ -193,6 +198,53 @@ def test_a_scrape_that_fails_is_waited_out_and_lasting_silence_taken_for_overloa
     )
     _, after = decide_replicas(answering, after, now=now + timedelta(seconds=40))
     assert after.silent_since is None
+
+
+@pytest.mark.parametrize("policy", METRIC_POLICIES)
+def test_idle_replicas_that_all_fall_silent_are_taken_for_overloaded(policy: ScalingPolicy) -> None:
+    """A burst that begins and blocks a server between two scrapes leaves no number behind."""
+    rules = spec(policy)
+    _, state, now = steady(0, ready=1, spec=rules, replicas=TEN)
+    begin = now
+    silent = PoolSignals(state=SignalState.REPLICAS_MISSING, replicas_silent=1, message="no scrapes")
+    wanted, messages = {}, []
+    desired = 1
+    for _ in range(60):
+        now += timedelta(seconds=5)
+        seen = observation(pool(silent, ready=1, replicas=TEN, desired=desired), spec=rules)
+        decision, state = decide_replicas(seen, state, now=now)
+        desired = decision.replicas["cpu"]
+        wanted[(now - begin).total_seconds()] = desired
+        messages.append(decision.message)
+    assert wanted[20] == 1
+    assert wanted[25] == 2, "two scrape intervals of ten seconds after the first tick without an answer"
+    assert set(wanted.values()) == {1, 2}
+    assert messages[4] == (
+        "pool cpu: no scrapes; an overload without numbers, as no ready replica has answered a scrape for 20s, wants 2"
+    )
+
+
+def test_replicas_that_fall_silent_as_soon_as_they_are_ready_are_no_endless_staircase() -> None:
+    _, state, now = steady(0, ready=1, spec=spec(), replicas=TEN)
+    ready = 1
+    for _ in range(60):
+        now += timedelta(seconds=10)
+        silent = PoolSignals(state=SignalState.REPLICAS_MISSING, replicas_silent=ready, message="no scrapes")
+        decision, state = decide_replicas(
+            observation(pool(silent, ready=ready, replicas=TEN), spec=spec()), state, now=now
+        )
+        ready = decision.replicas["cpu"]
+    assert ready == 4
+
+
+def test_replicas_that_never_answered_a_scrape_are_not_taken_for_overloaded() -> None:
+    """The port may be the wrong one; and after a restart of the operator nobody knows."""
+    state, now = ScalingState.initial(), NOON
+    silent = PoolSignals(state=SignalState.REPLICAS_MISSING, replicas_silent=1, message="no scrapes")
+    for _ in range(60):
+        now += timedelta(seconds=10)
+        decision, state = decide_replicas(observation(pool(silent, ready=1, replicas=TEN), spec=spec()), state, now=now)
+        assert decision.replicas == {"cpu": 1}
 
 
 def test_old_numbers_add_nothing() -> None:

@@ -42,6 +42,7 @@ def silent_at(now: datetime, *, late: float, seen: float = 0.0) -> Load:
         at=now,
         covered=1 if seen else 0,
         state=SignalState.REPLICAS_MISSING,
+        replicas_silent=1,
         silent_per_second=100.0,
         silent_good_per_second=100.0 - late,
     )

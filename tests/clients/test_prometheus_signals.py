@@ -282,7 +282,7 @@ def test_what_replicas_did_before_their_scrapes_failed_is_told_apart(
     signals = signals_of(both, wish(2, "a", "b", edge=edge))
 
     assert signals.state is SignalState.REPLICAS_MISSING
-    assert (signals.silent_per_second, signals.silent_good_per_second) == (40, good)
+    assert (signals.replicas_silent, signals.silent_per_second, signals.silent_good_per_second) == (1, 40, good)
     assert signals.requests_per_second == 10
 
 
@@ -295,17 +295,27 @@ def test_a_pod_on_its_way_out_neither_covers_a_silent_replica_nor_is_one() -> No
     assert (covered.replicas_covered, covered.silent_per_second) == (0, 40)
 
     going = outcomes(situations=answer(situation(Situation.FAILING, "old")), latency=answer(*failing))
-    assert signals_of(going, wish(1, "a")).silent_per_second == 0
+    gone = signals_of(going, wish(1, "a"))
+    assert (gone.replicas_silent, gone.silent_per_second) == (0, 0)
 
 
+def test_replicas_that_fall_silent_without_ever_having_had_a_request_are_counted() -> None:
+    failing = answer(situation(Situation.FAILING, "a"), situation(Situation.FAILING, "old"))
+    assert signals_of(outcomes(situations=failing), wish(2, "a", "b")).replicas_silent == 1
+    assert signals_of(outcomes(situations=failing), wish(1)).replicas_silent == 1, "names are not known"
+
+
+@pytest.mark.parametrize("rate", [40, 0])
 @pytest.mark.parametrize(("pools", "silent", "is_believed"), [(1, 1, True), (2, 2, True), (6, 3, True), (5, 3, False)])
-def test_silence_of_most_pools_at_once_is_a_fault_of_scraping(pools: int, silent: int, is_believed: bool) -> None:
+def test_silence_of_most_pools_at_once_is_a_fault_of_scraping(
+    pools: int, silent: int, is_believed: bool, rate: float
+) -> None:
     keys = [("ns", "m", f"p{number}") for number in range(pools)]
     of_pool = [{"tfserving_dev_pool": key[2]} for key in keys]
     failing = [
         row(value, **{**labels, SITUATION_LABEL: "failing", **of})
         for of in of_pool[:silent]
-        for labels, value in latency(good=40, ok=40).rows
+        for labels, value in latency(good=rate, ok=rate).rows
     ]
     given_outcomes = outcomes(
         targets=answer(*(row(NOW_SECONDS, pod="a", **of) for of in of_pool[silent:])),
@@ -319,7 +329,8 @@ def test_silence_of_most_pools_at_once_is_a_fault_of_scraping(pools: int, silent
 
     signals, _ = read_signals(given_outcomes, wishes, memory, rules=RULES, now=NOW)
 
-    assert [signals[key].silent_per_second for key in keys[:silent]] == [40 if is_believed else 0] * silent
+    found = [(signals[key].replicas_silent, signals[key].silent_per_second) for key in keys[:silent]]
+    assert found == [(1, rate) if is_believed else (0, 0)] * silent
     assert all("look at the scraping" not in signals[key].message for key in keys) is is_believed
 
 

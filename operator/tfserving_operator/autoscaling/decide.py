@@ -12,6 +12,7 @@ from tfserving_operator.autoscaling.decision import Decision, ScalingRule
 from tfserving_operator.autoscaling.explain import told
 from tfserving_operator.autoscaling.load import Load, combined_load
 from tfserving_operator.autoscaling.observation import ScalingObservation
+from tfserving_operator.autoscaling.overload import MOST_FACTOR
 from tfserving_operator.autoscaling.policies import wanted
 from tfserving_operator.autoscaling.policy import Situation, Want
 from tfserving_operator.autoscaling.pool_slots import NODE_PATIENCE_SECONDS
@@ -39,7 +40,7 @@ def decide_replicas(
     if not sight.situation.slots:
         return Decision(replicas={}, rule=ScalingRule.FIXED, message="every pool fixes its replicas"), state
     want, policy_state = wanted(sight.situation, state.policy)
-    want = _as_far_as_known(want, sight)
+    want = _as_far_as_known(want, sight, state)
     no_way_down = _no_way_down(want, sight, state)
     limits = Limits(
         spec=observation.spec,
@@ -56,7 +57,7 @@ def decide_replicas(
     return _decision(want, step, replicas, sight), replace(state, behavior=behavior, policy=policy_state)
 
 
-def _as_far_as_known(want: Want, sight: Sight) -> Want:
+def _as_far_as_known(want: Want, sight: Sight, state: ScalingState) -> Want:
     """What the policy wants, or what runs where its numbers cannot be trusted to ask for less."""
     situation = sight.situation
     if sight.is_new:
@@ -66,23 +67,33 @@ def _as_far_as_known(want: Want, sight: Sight) -> Want:
     if not situation.is_upward_only or situation.spec.policy is ScalingPolicy.FIXED:
         return want
     load = situation.load
-    want = _with_help_for_silent_ones(want, situation)
+    words = f"{_what_is_seen(load)} already"
+    twice, why = _help_for_silent_ones(situation, state)
+    if twice > want.replicas:
+        want, words = replace(want, replicas=twice), why
     if load.may_scale_up and want.replicas > situation.current:
-        return replace(want, rule=ScalingRule.NO_TELEMETRY, message=f"{load.message}; {_what_is_seen(load)} already")
+        return replace(want, rule=ScalingRule.NO_TELEMETRY, message=f"{load.message}; {words}")
     return Want(
         replicas=situation.current, rule=ScalingRule.NO_TELEMETRY, message=f"{load.message}; without telemetry one"
     )
 
 
-def _with_help_for_silent_ones(want: Want, situation: Situation) -> Want:
-    """At least twice the replicas that are too busy to be scraped, where no policy knows what one carries."""
-    is_known = situation.estimates or situation.spec.policy is not ScalingPolicy.LATENCY
-    if is_known or situation.load.too_busy_share == 0:
-        return want
-    twice = min(2 * max(1, situation.ready), sum(slot.reachable for slot in situation.slots))
-    if twice <= want.replicas:
-        return want
-    return replace(want, replicas=twice, message="what a replica carries is not known yet, so twice as many")
+def _help_for_silent_ones(situation: Situation, state: ScalingState) -> tuple[int, str]:
+    """Twice the replicas that are too busy to be scraped, and why, where the policy has no numbers to go by; else 0.
+
+    Again when those are silent as well, up to a bound: what cannot be scraped for another reason never gets better.
+    """
+    if situation.load.too_busy_share == 0:
+        return 0, ""
+    if situation.load.silent_per_second <= 0:
+        seconds = situation.load.silent_seconds
+        why = f"an overload without numbers, as no ready replica has answered a scrape for {seconds:.0f}s,"
+    elif not situation.estimates and situation.spec.policy is ScalingPolicy.LATENCY:
+        why = "an overload of replicas of which is not known yet what they carry"
+    else:
+        return 0, ""
+    most = min(int(MOST_FACTOR) * max(1, state.silent_ready), sum(slot.reachable for slot in situation.slots))
+    return min(2 * max(1, situation.ready), most), why
 
 
 def _what_is_seen(load: Load) -> str:

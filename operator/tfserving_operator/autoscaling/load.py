@@ -64,12 +64,14 @@ class Load:
     ready: int
     """Ready replicas of all pools; fixed ones carry load too."""
     covered: int
+    silent: int = 0
+    """Ready replicas whose newest scrape failed."""
     silent_per_second: float = 0.0
     """Requests of ready replicas whose newest scrape failed, in their last two samples; not among the others."""
     silent_late_per_second: float = 0.0
     """Of those, beyond the bucket edge below the objective."""
     silent_seconds: float = 0.0
-    """For how long no replica that is to take requests has answered a scrape, although it had requests before."""
+    """For how long no replica that is to take requests has answered a scrape, although they had answered before."""
 
     @property
     def may_scale_down(self) -> bool:
@@ -79,24 +81,26 @@ class Load:
     @property
     def may_scale_up(self) -> bool:
         """Whether what is seen is recent and at most too low, so that it may ask for more replicas."""
-        return (self.covered > 0 or self.silent_per_second > 0) and self.state in _SHOWS_A_LOWER_BOUND
+        return (self.covered > 0 or self.silent > 0) and self.state in _SHOWS_A_LOWER_BOUND
 
     @property
     def is_silent(self) -> bool:
-        """Whether no replica answers scrapes, while Prometheus knows what they did before."""
-        return self.covered == 0 and self.silent_per_second > 0
+        """Whether replicas fail their scrapes, and none is left that answers."""
+        return self.covered == 0 and self.silent > 0
 
     @property
     def too_busy_share(self) -> float:
         """Share of the requests that replicas had which seem to be too busy for scrapes.
 
-        Those that were late already, and all where no replica has answered for some scrapes.
+        Those that were late already, and all where no replica has answered for some scrapes: even where there were
+        none, as a burst that is over before the next scrape of an idle replica never shows in a sample.
         """
         is_late = self.silent_late_per_second > LATE_SHARE * self.silent_per_second
-        if not is_late and self.silent_seconds < SILENT_SCRAPES * self.window_seconds:
+        is_lasting = self.silent_seconds > 0 and self.silent_seconds >= SILENT_SCRAPES * self.window_seconds
+        if not is_late and not is_lasting:
             return 0.0
         if self.silent_per_second <= 0:
-            return 0.0
+            return 1.0
         return self.silent_per_second / (self.answerable_per_second + self.silent_per_second)
 
 
@@ -130,6 +134,7 @@ def combined_load(pools: Sequence[PoolObservation], *, now: float, place: float 
         concurrency=_concurrency(signals) if usable else None,
         ready=sum(pool.ready for pool in serving),
         covered=sum(min(pool.ready, pool.signals.replicas_covered) for pool in serving),
+        silent=sum(min(pool.ready, pool.signals.replicas_silent) for pool in serving) if usable else 0,
         silent_per_second=sum(each.silent_per_second for each in signals) if usable else 0.0,
         silent_late_per_second=sum(_silent_late(each) for each in signals) if usable else 0.0,
     )

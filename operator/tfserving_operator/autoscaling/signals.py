@@ -69,6 +69,8 @@ class PoolSignals:
     counts."""
     errors_per_second: Mapping[str, float] = field(default_factory=dict)
     """Failed requests by status code; here clients' own mistakes (INVALID_ARGUMENT, NOT_FOUND, …) are included."""
+    replicas_silent: int = 0
+    """Ready replicas whose newest scrape failed."""
     silent_per_second: float = 0.0
     """Requests answered OK by replicas whose newest scrape failed, in their last two samples; not among the others. An
     overloaded server does not answer scrapes in time either."""

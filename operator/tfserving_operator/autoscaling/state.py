@@ -42,7 +42,9 @@ class ScalingState:
     first_at: float | None = None
     """Time of the first good sample."""
     silent_since: float | None = None
-    """Since when no replica answers scrapes, although Prometheus knows what they did before."""
+    """Since when no replica answers scrapes, although they had answered before."""
+    silent_ready: int = 0
+    """Replicas that were ready as that began."""
     window_seconds: float = 0.0
     """Time between two scrapes, as last seen."""
     ready: int = -1
@@ -80,6 +82,7 @@ class ScalingState:
         is_rolling_out = lost or any(pool.is_rolling_out for pool in observation.pools)
         total = sum(pool.desired for pool in scaled(observation.pools))
         seen = first_at is not None and history.newest_at - first_at >= observation.spec.stable_window_seconds
+        silent_since = self._silent_since(load, now)
         return replace(
             self,
             history=history,
@@ -89,11 +92,18 @@ class ScalingState:
             rollout_at=now if is_rolling_out else self.rollout_at,
             waiting_since=_waiting_since(self.waiting_since, observation, now),
             knowledge=_learned(self, observation, now),
-            silent_since=(now if self.silent_since is None else self.silent_since) if load.is_silent else None,
+            silent_since=silent_since,
+            silent_ready=load.ready if self.silent_since is None else self.silent_ready,
             window_seconds=load.window_seconds if load.covered else self.window_seconds,
             ready=load.ready,
             ready_changed_at=now if load.ready != self.ready else self.ready_changed_at,
         )
+
+    def _silent_since(self, load: Load, now: float) -> float | None:
+        have_answered = load.silent_per_second > 0 or self.window_seconds > 0
+        if not load.is_silent or not have_answered:
+            return None
+        return now if self.silent_since is None else self.silent_since
 
     def silence_of(self, load: Load, *, now: float) -> Load:
         """Return the load with how long it has been silent, in scrape intervals as last seen."""

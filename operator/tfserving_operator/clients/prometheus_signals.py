@@ -103,18 +103,18 @@ def _without_common_silence(signals: Mapping[PoolKey, PoolSignals]) -> Mapping[P
         pool
         for pool, each in signals.items()
         if not each.replicas_covered
-        and each.silent_per_second > 0
+        and each.replicas_silent
         and each.silent_good_per_second >= (1 - LATE_SHARE) * each.silent_per_second
     }
     if len(silent) < _FEWEST_IN_COMMON or 2 * len(silent) <= len(watched):
         return signals
     words = f"so are those of {len(silent)} of {len(watched)} pools: look at the scraping first"
-    return {
-        pool: replace(each, message=f"{each.message}; {words}", silent_per_second=0.0, silent_good_per_second=0.0)
-        if pool in silent
-        else each
-        for pool, each in signals.items()
-    }
+    return {pool: _without_silence(each, words) if pool in silent else each for pool, each in signals.items()}
+
+
+def _without_silence(signals: PoolSignals, words: str) -> PoolSignals:
+    message = f"{signals.message}; {words}"
+    return replace(signals, message=message, replicas_silent=0, silent_per_second=0.0, silent_good_per_second=0.0)
 
 
 def _find_common_fault(outcomes: Mapping[QueryName, Outcome], rules: ReadingRules, *, now: datetime) -> Fault | None:
@@ -162,10 +162,10 @@ def _pool_signals(
     return _signals_of(load, wish.ready, fault)
 
 
-def _has_silent_replicas(facts: PoolFacts, ready: ReadyReplicas) -> bool:
-    """Whether scrapes of replicas that take requests fail, and not just those of pods on their way out."""
+def _count_silent(facts: PoolFacts, ready: ReadyReplicas) -> int:
+    """How many replicas that take requests fail their scrapes; pods on their way out do not count."""
     failing = facts.situations.get(Situation.FAILING, {}).keys()
-    return bool(ready.pods & failing) if ready.pods else bool(failing)
+    return len(ready.pods & failing) if ready.pods else min(ready.count, len(failing))
 
 
 def _faults(
@@ -188,7 +188,7 @@ def _faults(
 def _signals_of(load: PoolLoad, ready: ReadyReplicas, fault: Fault | None) -> PoolSignals:
     requests_per_second = load.ok_per_second + load.overload_errors_per_second
     has_requests = requests_per_second > 0 or bool(load.errors_per_second)
-    is_silent = _has_silent_replicas(load.facts, ready)
+    silent = _count_silent(load.facts, ready)
     trusted = SignalState.MEASURED if has_requests else SignalState.NO_TRAFFIC
     return PoolSignals(
         state=fault.state if fault else trusted,
@@ -200,8 +200,9 @@ def _signals_of(load: PoolLoad, ready: ReadyReplicas, fault: Fault | None) -> Po
         good_per_second=load.good_per_second,
         good_above_per_second=load.good_above_per_second,
         errors_per_second=load.errors_per_second,
-        silent_per_second=load.silent_per_second if is_silent else 0.0,
-        silent_good_per_second=load.silent_good_per_second if is_silent else 0.0,
+        replicas_silent=silent,
+        silent_per_second=load.silent_per_second if silent else 0.0,
+        silent_good_per_second=load.silent_good_per_second if silent else 0.0,
         concurrency=load.concurrency,
         queue_seconds=load.facts.numbers.get(QueryName.QUEUE),
         batch_size=load.facts.numbers.get(QueryName.BATCH_SIZE),
