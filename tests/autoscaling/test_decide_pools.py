@@ -69,12 +69,18 @@ def test_a_replica_that_waits_for_a_node_is_not_taken_back_and_the_next_pool_hel
     for _ in range(80):
         now += timedelta(seconds=5)
         decision, state = decide_replicas(gpu_and_cpu(60, now=now, gpu=waiting), state, now=now)
-    assert decision.replicas["gpu"] == 4
+    assert decision.replicas == {"gpu": 4, "cpu": 0}
     assert decision.rule is ScalingRule.WAITING_FOR_NODE
+    assert decision.enough == 1, "the CPU replicas need not serve until a node comes for what waits"
     for _ in range(120):
         now += timedelta(seconds=5)
         decision, state = decide_replicas(gpu_and_cpu(60, now=now, gpu=waiting), state, now=now)
     assert decision.replicas["gpu"] < 4
+
+
+def test_all_replicas_are_needed_where_none_waits_for_a_node() -> None:
+    decision, _ = decide_replicas(gpu_and_cpu(380), knowing_both(100, 90), now=NOON)
+    assert decision.enough is None
 
 
 def test_the_cheaper_pool_grows_first_where_cost_counts() -> None:

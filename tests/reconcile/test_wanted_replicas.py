@@ -48,6 +48,17 @@ def test_auto_makes_what_was_decided_or_holds_what_runs(case: dict[str, Any], ex
     assert wanted == Wanted({"cpu": expected}, applied(2, cpu=expected))
 
 
+def test_what_the_load_needs_goes_along_with_the_replicas_of_fixed_pools() -> None:
+    scaling = view(replicas={"cpu": 4}, enough=2)
+    assert after(pools=ONE_FIXED, runs={"gpu": 1, "cpu": 4}, scaling=scaling).enough == 3
+    assert after(pools=ONE_FIXED, runs={"gpu": 1, "cpu": 4}, scaling=view(replicas={"cpu": 4})).enough is None
+
+
+def test_all_that_is_wanted_has_to_serve_while_a_pool_departs() -> None:
+    scaling = view(replicas={"cpu": 1}, enough=1)
+    assert after(runs={"cpu": 1, "gone": 3}, scaling=scaling).enough is None
+
+
 # Leaving Auto
 
 

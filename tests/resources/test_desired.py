@@ -230,6 +230,13 @@ COUNTS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9), st.integers(0,
         pytest.param({"a": 0, "b": 2}, {"a": 1, "b": 2}, {"a": 1, "b": 2}, {"a": 0, "b": 2}, id="all have"),
         pytest.param({"a": 1}, {"a": 5}, {"a": 5}, {"a": 1}, id="a plain scale-down"),
         pytest.param({"a": 0, "b": 1}, {"a": 3, "b": 0}, {"a": 0, "b": 0}, {"a": 0, "b": 1}, id="nothing to lose"),
+        pytest.param(
+            {"a": 0, "b": 2},
+            {"a": 1, "b": 2},
+            {"a": 2, "b": 1},
+            {"a": 1, "b": 2},
+            id="a pod on its way out is no spare",
+        ),
     ],
 )
 def test_replicas_move_between_pools_without_a_gap(
@@ -238,13 +245,25 @@ def test_replicas_move_between_pools_without_a_gap(
     assert hold_until_taken_over(wanted, current, ready) == held
 
 
-@given(counts=COUNTS)
-def test_what_is_held_is_just_enough(counts: list[tuple[int, int, int]]) -> None:
+@pytest.mark.parametrize(
+    ("enough", "held"), [(None, {"gpu": 2, "cpu": 1}), (2, {"gpu": 2, "cpu": 1}), (1, {"gpu": 2, "cpu": 0})]
+)
+def test_nobody_serves_in_place_of_a_replica_that_waits_for_a_node_and_is_not_needed(
+    enough: int | None, held: dict[str, int]
+) -> None:
+    now = {"gpu": 1, "cpu": 1}
+    assert hold_until_taken_over({"gpu": 2, "cpu": 0}, {"gpu": 2, "cpu": 1}, now, enough=enough) == held
+
+
+@given(counts=COUNTS, enough=st.none() | st.integers(0, 50))
+def test_what_is_held_is_just_enough(counts: list[tuple[int, int, int]], enough: int | None) -> None:
     names = [f"p{index}" for index in range(len(counts))]
     wanted = {name: count[0] for name, count in zip(names, counts, strict=True)}
     current = {name: count[1] for name, count in zip(names, counts, strict=True)}
-    ready = {name: min(count[1], count[2]) for name, count in zip(names, counts, strict=True)}
-    held = hold_until_taken_over(wanted, current, ready)
-    still_ready = sum(min(ready[name], held[name]) for name in names)
-    assert still_ready >= min(sum(wanted.values()), sum(ready.values()))
+    ready = {name: count[2] for name, count in zip(names, counts, strict=True)}
+    held = hold_until_taken_over(wanted, current, ready, enough=enough)
+    staying = {name: min(ready[name], current[name]) for name in names}
+    still_ready = sum(min(staying[name], held[name]) for name in names)
+    to_serve = min(sum(wanted.values()), sum(wanted.values()) if enough is None else enough)
+    assert still_ready >= min(to_serve, sum(staying.values()))
     assert all(wanted[name] <= held[name] <= max(wanted[name], ready[name]) for name in names)

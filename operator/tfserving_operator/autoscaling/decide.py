@@ -53,8 +53,10 @@ def decide_replicas(
         moment=now,
     )
     step, behavior = bounded(_first_step(want, sight), limits, state.behavior)
+    needed = step.total
     replicas, step = _allocated(step, want, sight, state, may_move=no_way_down is None)
-    return _decision(want, step, replicas, sight), replace(state, behavior=behavior, policy=policy_state)
+    decision = replace(_decision(want, step, replicas, sight), enough=_enough(needed, replicas, sight))
+    return decision, replace(state, behavior=behavior, policy=policy_state)
 
 
 def _as_far_as_known(want: Want, sight: Sight, state: ScalingState) -> Want:
@@ -154,6 +156,14 @@ def _allocated(
     elif total < step.total:
         step = step.held_at(total, ScalingRule.MAX_STARTING, f"as many as may start at once are starting: {total}")
     return shares, step
+
+
+def _enough(needed: int, replicas: dict[str, int], sight: Sight) -> int | None:
+    """Which of the replicas the load needs, where some are there only because they wait for nodes."""
+    total = sum(replicas.values())
+    if not sight.stuck and needed >= total:
+        return None
+    return max(min(needed, total) - sight.stuck, sum(slot.fewest for slot in sight.situation.slots))
 
 
 def _is_waiting(name: str, state: ScalingState, now: float) -> bool:

@@ -56,3 +56,6 @@ class Decision:
     """The bound that kept it from what the policy wanted; None where nothing did."""
     wanted_total: int = 0
     """What the policy wanted before any bound, over all pools that are scaled."""
+    enough: int | None = None
+    """Replicas that the load needs, over all pools that are scaled; None where all of ``replicas`` are needed. The
+    others wait for nodes and are not taken back, but nothing has to serve in their place until they come."""

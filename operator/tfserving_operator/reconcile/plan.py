@@ -89,6 +89,7 @@ def make_plan(observed: Observed, *, fetcher_image: str) -> Plan:
         replicas,
         current={pool: running[pool].replicas if pool in running else 0 for pool in replicas},
         ready={pool: sum(pod.is_ready and pod.pool == pool for pod in observed.pods) for pool in replicas},
+        enough=wanted.enough,
     )
     inputs = DesiredInputs(fetcher_image, now, running)
     desired = tuple(build_children(model.metadata, model.spec, inputs))

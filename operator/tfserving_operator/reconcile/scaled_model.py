@@ -131,7 +131,7 @@ class ScaledModel:
         verdict = telemetry_verdict(self.scaling, (pool.signals for pool in observation.pools))
         active = self._telemetry.take(verdict, now, patience_with(verdict))
         limited = self._limit.take(limit_verdict(decision), now, LIMIT_PATIENCE)
-        return self._view(dict(decision.replicas), active, limited, now), change
+        return self._view(dict(decision.replicas), active, limited, now, enough=decision.enough), change
 
     def hold(self, verdict: Verdict, *, now: datetime) -> ScalingView:
         """Leave the replicas as they are, for the reason that ``verdict`` gives."""
@@ -185,9 +185,15 @@ class ScaledModel:
         return record
 
     def _view(
-        self, replicas: Mapping[str, int] | None, active: Verdict, limited: Verdict | None, now: datetime
+        self,
+        replicas: Mapping[str, int] | None,
+        active: Verdict,
+        limited: Verdict | None,
+        now: datetime,
+        *,
+        enough: int | None = None,
     ) -> ScalingView:
-        view = self._plain_view(replicas, active, limited)
+        view = replace(self._plain_view(replicas, active, limited), enough=enough)
         is_changed = self._told_with is not None and view != self._told_with
         capacities = self._capacities.take(self.state.capacities, now=now, goes_along=is_changed)
         view = replace(view, capacities=capacities)

@@ -19,6 +19,8 @@ class ScalingView:
     """The mode that it was decided in."""
     replicas: Mapping[str, int] | None
     """Wanted replicas by scaled pool; None: what runs is held."""
+    enough: int | None = None
+    """How many of them the load needs, where others wait for nodes."""
     active: Verdict
     """Condition ScalingActive."""
     limited: Verdict | None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tfserving_operator.api.autoscaling import AppliedReplicas, AutoscalingMode, RecommendedReplicas
 from tfserving_operator.api.servedmodel import ServedModelSpec
@@ -19,6 +19,8 @@ class Wanted:
     replicas: Mapping[str, int]
     applied: AppliedReplicas | None = None
     """What mode Auto made, for status; None where spec.replicas counts."""
+    enough: int | None = None
+    """How many of them have to serve, where others wait for nodes; None: all."""
 
 
 def scaling_mode(spec: ServedModelSpec) -> AutoscalingMode:
@@ -36,7 +38,10 @@ def wanted_replicas(observed: Observed) -> Wanted:
     """
     spec, applied = observed.model.spec, _applied_before(observed)
     if scaling_mode(spec) is AutoscalingMode.AUTO:
-        return _remembered(_without_scaling_down_on_departure(observed, _decided(observed)), spec)
+        decided = _decided(observed)
+        wanted = _without_scaling_down_on_departure(observed, decided)
+        enough = _enough(observed, wanted) if wanted == decided else None
+        return replace(_remembered(wanted, spec), enough=enough)
     shared = share_replicas(spec.replicas, spec.pools)
     if applied is None or applied.spec_replicas != spec.replicas:
         return Wanted(shared)
@@ -50,6 +55,15 @@ def _decided(observed: Observed) -> Mapping[str, int]:
     if view is None or view.replicas is None or view.mode is not AutoscalingMode.AUTO:
         return held
     return _within_bounds({**held, **view.replicas}, observed.model.spec)
+
+
+def _enough(observed: Observed, wanted: Mapping[str, int]) -> int | None:
+    """How many replicas of all pools have to serve, those of fixed pools included."""
+    view = observed.scaling
+    if view is None or view.replicas is None or view.mode is not AutoscalingMode.AUTO or view.enough is None:
+        return None
+    scaled = {pool.name for pool in scaled_pools(observed.model.spec.pools)}
+    return view.enough + sum(count for name, count in wanted.items() if name not in scaled)
 
 
 def _held(observed: Observed) -> dict[str, int]:

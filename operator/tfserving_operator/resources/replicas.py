@@ -67,19 +67,23 @@ def _clip(wanted: int, pool: Pool) -> int:
 
 
 def hold_until_taken_over(
-    wanted: Mapping[str, int], current: Mapping[str, int], ready: Mapping[str, int]
+    wanted: Mapping[str, int], current: Mapping[str, int], ready: Mapping[str, int], *, enough: int | None = None
 ) -> Mapping[str, int]:
     """Return the replicas to run now, on the way to ``wanted``: at least those, and no ready one given up too early.
 
     ``current`` is what the Deployments run, ``ready`` what takes requests. When replicas move from one pool to
     another, the old ones go as fast as the new ones get ready: there are never fewer ready replicas than the smaller
     of what is wanted and what is ready now. Scaling down as a whole is not held back. Ready replicas are kept in the
-    pools that come first.
+    pools that come first. ``enough`` is how many of those that are wanted have to serve, where the others wait for
+    nodes and may do so for long; None: all of them.
     """
-    spare = max(0, sum(ready.values()) - sum(wanted.values()))
+    # A pod that its Deployment has just given up is still ready for a moment: it takes over from nobody.
+    staying = {pool: min(ready.get(pool, 0), current.get(pool, 0)) for pool in wanted}
+    to_serve = sum(wanted.values()) if enough is None else min(enough, sum(wanted.values()))
+    spare = max(0, sum(staying.values()) - to_serve)
     held = dict(wanted)
     for pool in reversed(list(wanted)):
-        surplus = min(ready.get(pool, 0), current.get(pool, 0)) - wanted[pool]
+        surplus = staying[pool] - wanted[pool]
         if surplus > 0:
             given_up = min(surplus, spare)
             spare -= given_up
