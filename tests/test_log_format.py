@@ -104,3 +104,18 @@ def test_chatter_of_libraries_is_left_out(name: str) -> None:
     logging.getLogger(name).info("Handler 'x' succeeded.")
 
     assert stream.getvalue() == ""
+
+
+def test_requests_that_kopf_makes_while_it_closes_its_connections_are_no_errors() -> None:
+    stream = configured("json")
+    reader = logging.getLogger("kopf._core.reactor.observation")
+
+    reader.error("Request attempt #1/9 failed; will retry: GET /apis -> ClientConnectionError('Connector is closed.')")
+    log.error("the scaling loop ended: Connector is closed")
+    reader.error("Request attempt #1/9 failed; will retry: GET /apis -> ClientConnectionError('Connection refused')")
+
+    messages = [json.loads(line)["message"] for line in stream.getvalue().splitlines()]
+    assert [message.rpartition(" -> ")[2] for message in messages] == [
+        "the scaling loop ended: Connector is closed",
+        "ClientConnectionError('Connection refused')",
+    ]

@@ -24,11 +24,15 @@ _QUIETER: Final = {
     "grpc": logging.INFO,
 }
 
+# kopf goes on reading while it closes its own connections, and tells of each such request as an error.
+_OF_ITS_OWN_END: Final = ("Connector is closed", "Session is closed")
+
 
 def configure_logging(log_format: LogFormat, level: LogLevel, *, stream: TextIO | None = None) -> None:
     """Send all logs to ``stream`` (standard error when left out) in one format."""
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(_json_formatter() if log_format == "json" else _TextFormatter())
+    handler.addFilter(_is_news)
     handler.addFilter(_prepare)
     threshold = logging.getLevelNamesMapping()[level.upper()]
     logging.basicConfig(level=threshold, handlers=[handler], force=True)
@@ -58,6 +62,13 @@ class _TextFormatter(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:
         fields = {key: value for key, value in vars(record).items() if key not in _RESERVED}
         return " ".join([super().formatMessage(record), *(f"{key}={value}" for key, value in fields.items())])
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    if not record.name.startswith("kopf"):
+        return True
+    message = record.getMessage()
+    return not any(words in message for words in _OF_ITS_OWN_END)
 
 
 def _prepare(record: logging.LogRecord) -> bool:
