@@ -224,6 +224,17 @@ def test_idle_replicas_that_all_fall_silent_are_taken_for_overloaded(policy: Sca
     )
 
 
+def test_one_answer_between_scrapes_that_fail_does_not_make_silence_longer_than_scrapes_are_apart() -> None:
+    """The operator takes the interval from its settings while it has seen one scrape only; a tick may tell better."""
+    _, state, now = steady(0, ready=1, spec=spec(), replicas=TEN)
+    silent = PoolSignals(state=SignalState.REPLICAS_MISSING, replicas_silent=1, message="no scrapes")
+    once = signals(0, at=now, covered=1, window_seconds=300.0, is_window_assumed=True)
+    for load in (silent, once, silent, silent, silent):
+        now += timedelta(seconds=10)
+        decision, state = decide_replicas(observation(pool(load, ready=1, replicas=TEN), spec=spec()), state, now=now)
+    assert decision.replicas == {"cpu": 2}
+
+
 def test_replicas_that_fall_silent_as_soon_as_they_are_ready_are_no_endless_staircase() -> None:
     _, state, now = steady(0, ready=1, spec=spec(), replicas=TEN)
     ready = 1

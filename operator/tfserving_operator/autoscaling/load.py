@@ -48,6 +48,8 @@ class Load:
     at: float
     """Time of the oldest sample that went in; the time of the decision where none did."""
     window_seconds: float
+    is_window_assumed: bool
+    """Whether the window is a guess: no replica was seen at two scrapes in a row."""
     requests_per_second: float
     answerable_per_second: float
     """Without failures that no replica could prevent."""
@@ -125,6 +127,7 @@ def combined_load(pools: Sequence[PoolObservation], *, now: float, place: float 
         message=message,
         at=min([*times, now]),
         window_seconds=max(each.window_seconds for each in signals) if usable else 0.0,
+        is_window_assumed=all(each.is_window_assumed for each in signals),
         requests_per_second=sum(each.requests_per_second for each in signals) if usable else 0.0,
         answerable_per_second=sum(each.requests for each in fared),
         late_per_second=sum(each.late for each in fared),
@@ -178,6 +181,7 @@ def _nothing_ready(pools: Sequence[PoolObservation], now: float) -> Load:
         message=f"none of {wanted} replicas is ready",
         at=now,
         window_seconds=0.0,
+        is_window_assumed=True,
         requests_per_second=0.0,
         answerable_per_second=0.0,
         late_per_second=0.0,

@@ -56,7 +56,9 @@ class PoolSignals:
     at: datetime | None = None
     """Time of the oldest sample that went in."""
     window_seconds: float = 0.0
-    """What the rates are averaged over."""
+    """What the rates are averaged over: the time between two scrapes."""
+    is_window_assumed: bool = False
+    """Whether only one scrape was seen yet, so that the window is what the operator's settings say."""
     replicas_covered: int = 0
     """Replicas with fresh samples."""
     requests_per_second: float = 0.0

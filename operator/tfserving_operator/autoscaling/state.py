@@ -83,6 +83,8 @@ class ScalingState:
         total = sum(pool.desired for pool in scaled(observation.pools))
         seen = first_at is not None and history.newest_at - first_at >= observation.spec.stable_window_seconds
         silent_since = self._silent_since(load, now)
+        # The first scrape after some that failed says nothing of the interval.
+        is_window_news = load.covered > 0 and not (load.is_window_assumed and self.window_seconds > 0)
         return replace(
             self,
             history=history,
@@ -94,7 +96,7 @@ class ScalingState:
             knowledge=_learned(self, observation, now),
             silent_since=silent_since,
             silent_ready=load.ready if self.silent_since is None else self.silent_ready,
-            window_seconds=load.window_seconds if load.covered else self.window_seconds,
+            window_seconds=load.window_seconds if is_window_news else self.window_seconds,
             ready=load.ready,
             ready_changed_at=now if load.ready != self.ready else self.ready_changed_at,
         )

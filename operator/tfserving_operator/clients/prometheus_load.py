@@ -45,6 +45,11 @@ class PoolLoad:
         """Time between the two newest scrapes, the longest of the pool's replicas."""
         return max(self._intervals, default=self.assumed_interval_seconds)
 
+    @property
+    def is_window_assumed(self) -> bool:
+        """Whether no replica was seen at two scrapes yet."""
+        return not self._intervals
+
     @cached_property
     def at(self) -> datetime | None:
         """Time of the oldest sample that went in."""

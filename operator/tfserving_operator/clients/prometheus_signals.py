@@ -195,6 +195,7 @@ def _signals_of(load: PoolLoad, ready: ReadyReplicas, fault: Fault | None) -> Po
         message=fault.message if fault else "",
         at=load.at,
         window_seconds=load.window_seconds,
+        is_window_assumed=load.is_window_assumed,
         replicas_covered=count_measured(load.facts, ready),
         requests_per_second=requests_per_second,
         good_per_second=load.good_per_second,
