@@ -100,10 +100,10 @@ def under_calm_load(scaled: Scaled, **settings: Any) -> Iterator[RunningLoad]:
         # From here on: a load that begins under its eyes is one that jumps, which autoscaling remembers for long.
         scaled.set_mode("Auto")
         fleet.wait_condition("m", "ScalingActive", "True")
-        scaled.wait_wanted(1, timeout_seconds=180)
         # Two looks at two scrapes tell the operator how far apart scrapes are; until then its settings say 15 s.
         time.sleep(KNOWN_AFTER_SECONDS)
         scaled.wait_within_objective(load)
+        scaled.wait_wanted(1, timeout_seconds=180)
         yield load
 
 
