@@ -172,8 +172,12 @@ def test_replicas_too_busy_to_be_scraped_get_help(policy: ScalingPolicy) -> None
         pool(silent, ready=2, replicas=TEN, desired=decision.replicas["cpu"], starting=decision.replicas["cpu"] - 2),
         spec=spec(policy),
     )
-    again, _ = decide_replicas(waiting, after, now=now + timedelta(seconds=20))
+    again, _ = decide_replicas(waiting, after, now=now + timedelta(seconds=10))
     assert again.replicas == decision.replicas, "the same old samples must not ask for more and more"
+    lasting, after = decide_replicas(waiting, after, now=now + timedelta(seconds=20))
+    assert lasting.replicas["cpu"] == max(decision.replicas["cpu"], 4), "lasting silence: twice those that are ready"
+    later, _ = decide_replicas(waiting, after, now=now + timedelta(seconds=50))
+    assert later.replicas == lasting.replicas
 
 
 def test_a_scrape_that_fails_is_waited_out_and_lasting_silence_taken_for_overload() -> None:
@@ -222,6 +226,24 @@ def test_idle_replicas_that_all_fall_silent_are_taken_for_overloaded(policy: Sca
     assert messages[4] == (
         "pool cpu: no scrapes; an overload without numbers, as no ready replica has answered a scrape for 20s, wants 2"
     )
+
+
+@pytest.mark.parametrize("policy", METRIC_POLICIES)
+def test_lasting_silence_brings_help_whatever_was_seen_last(policy: ScalingPolicy) -> None:
+    """The last samples are of the time in which two replicas shared the load, and say that one carries it twice."""
+    rules = spec(policy)
+    _, state, now = steady(80, ready=2, spec=rules, state=knowing(100), replicas=TEN, seconds=30)
+    silent = PoolSignals(
+        state=SignalState.REPLICAS_MISSING,
+        replicas_silent=1,
+        silent_per_second=40.0,
+        silent_good_per_second=40.0,
+        message="no scrapes",
+    )
+    for _ in range(4):
+        now += timedelta(seconds=10)
+        decision, state = decide_replicas(observation(pool(silent, ready=1, replicas=TEN), spec=rules), state, now=now)
+    assert decision.replicas == {"cpu": 2}
 
 
 def test_one_answer_between_scrapes_that_fail_does_not_make_silence_longer_than_scrapes_are_apart() -> None:

@@ -81,13 +81,14 @@ def _as_far_as_known(want: Want, sight: Sight, state: ScalingState) -> Want:
 
 
 def _help_for_silent_ones(situation: Situation, state: ScalingState) -> tuple[int, str]:
-    """Twice the replicas that are too busy to be scraped, and why, where the policy has no numbers to go by; else 0.
+    """Twice the replicas that are too busy to be scraped, and why, where no numbers can be trusted; else 0.
 
-    Again when those are silent as well, up to a bound: what cannot be scraped for another reason never gets better.
+    What replicas did last may be of a calmer time, or be shared with others that are gone. Again when the new ones are
+    silent as well, up to a bound: what cannot be scraped for another reason never gets better.
     """
     if situation.load.too_busy_share == 0:
         return 0, ""
-    if situation.load.silent_per_second <= 0:
+    if situation.load.is_silence_lasting:
         seconds = situation.load.silent_seconds
         why = f"an overload without numbers, as no ready replica has answered a scrape for {seconds:.0f}s,"
     elif not situation.estimates and situation.spec.policy is ScalingPolicy.LATENCY:

@@ -91,6 +91,11 @@ class Load:
         return self.covered == 0 and self.silent > 0
 
     @property
+    def is_silence_lasting(self) -> bool:
+        """Whether no replica has answered for some scrapes, which is no hiccup any more."""
+        return self.silent_seconds > 0 and self.silent_seconds >= SILENT_SCRAPES * self.window_seconds
+
+    @property
     def too_busy_share(self) -> float:
         """Share of the requests that replicas had which seem to be too busy for scrapes.
 
@@ -98,8 +103,7 @@ class Load:
         none, as a burst that is over before the next scrape of an idle replica never shows in a sample.
         """
         is_late = self.silent_late_per_second > LATE_SHARE * self.silent_per_second
-        is_lasting = self.silent_seconds > 0 and self.silent_seconds >= SILENT_SCRAPES * self.window_seconds
-        if not is_late and not is_lasting:
+        if not is_late and not self.is_silence_lasting:
             return 0.0
         if self.silent_per_second <= 0:
             return 1.0
