@@ -18,7 +18,7 @@ CALM, SURGE = 8, 60
 """Requests a second: what one replica carries easily, and what two cannot answer."""
 JAM = 160
 """Requests in flight at most: a scrape that waits behind so many takes some six times as long as it may."""
-KNOWN_AFTER_SECONDS = 6
+KNOWN_AFTER_SECONDS = 3
 REACTION = timedelta(seconds=10)
 """A scrape and a tick are 3 s at most; the rest is for a machine that is busy."""
 
