@@ -100,7 +100,7 @@ class Load:
         """Share of the requests that replicas had which seem to be too busy for scrapes.
 
         Those that were late already, and all where no replica has answered for some scrapes: even where there were
-        none, as a burst that is over before the next scrape of an idle replica never shows in a sample.
+        none, as a burst that blocks an idle replica between two scrapes never shows in a sample.
         """
         is_late = self.silent_late_per_second > LATE_SHARE * self.silent_per_second
         if not is_late and not self.is_silence_lasting:
