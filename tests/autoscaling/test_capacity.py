@@ -97,6 +97,14 @@ def test_refusals_at_every_load_are_an_overload_that_replicas_do_help() -> None:
     assert not estimate(curve).cannot_be_kept
 
 
+def test_a_server_that_refuses_requests_carries_no_more_than_it_answers() -> None:
+    curve = fed([25.0] * 10)
+    for _ in range(4):
+        sample = LoadSample(load=120.0, requests=3600, late_share=1.0, failed_share=0.7, seconds=30)
+        curve = curve.learned(sample, aim=AIM)
+    assert 25 <= estimate(curve).carries <= 36
+
+
 def test_a_restored_estimate_is_the_one_that_was_saved() -> None:
     curve = CapacityCurve.seeded(73.0, confidence=0.8, aim=AIM)
     assert estimate(curve).carries == pytest.approx(73, rel=0.05)

@@ -54,3 +54,31 @@ def test_nothing_is_learned_from_a_window_in_which_the_load_jumps(rates: list[fl
         load = signals(rate, at=at, covered=1, window_seconds=15.0)
         knowledge = knowledge.after(pool(load, ready=1), aim=0.009, promised=0.01, now=at.timestamp())
     assert (knowledge.learned_at > before.learned_at) == is_learned
+
+
+def surged(late_share_after: float) -> tuple[PoolKnowledge, PoolKnowledge]:
+    """One replica that cannot keep up with 60 requests/s at 25, then four, with its backlog: before and after."""
+    knowledge = PoolKnowledge()
+    looks = [(1, 25.0, 1.0)] * 4 + [(4, 66.0, 0.6)] + [(4, 62.0, late_share_after)]
+    before = knowledge
+    for index, (ready, rate, late) in enumerate(looks):
+        at = NOON + timedelta(seconds=15 * index)
+        load = signals(rate, at=at, covered=ready, share=1 - late, window_seconds=15.0)
+        knowledge = knowledge.after(pool(load, ready=ready), aim=0.009, promised=0.01, now=at.timestamp())
+        before = knowledge if ready == 1 else before
+    return before, knowledge
+
+
+def test_a_window_in_which_replicas_came_is_not_taken_for_a_load_that_none_of_them_had() -> None:
+    _, knowledge = surged(0.37)
+    assert max(load for _, load in knowledge.loads) <= 25.0
+    assert max(each.load for each in knowledge.curve.bins) <= 25.0
+    assert knowledge.estimate is not None
+    assert not knowledge.estimate.cannot_be_kept
+
+
+def test_the_backlog_of_a_load_that_is_gone_tells_of_no_load() -> None:
+    before, knowledge = surged(0.37)
+    assert knowledge.curve == before.curve
+    _, without_backlog = surged(0.0)
+    assert without_backlog.curve != before.curve

@@ -38,6 +38,8 @@ STEEPNESS = 4.0
 that a request keeps busy for half of the objective (two must be ahead of it to make it late), 8 to 15 at 99% in queues
 of one to sixteen servers with shorter requests (M/M/c)."""
 NEAR = BIN_GROWTH**2
+LEAST_ANSWERED = 0.25
+"""Share of a load that a replica is taken to answer at least."""
 _LEAST_EVIDENCE = 2.0
 """Requests below which a bin is forgotten: few, as at some requests a second a window has no more than that."""
 _MOST_BINS = 48
@@ -59,6 +61,14 @@ class LoadBin:
     """Of the late ones, those that were refused or given up: a sign of a queue that overflows."""
     late_above: float = 0.0
     """Of the late ones, those beyond the bucket edge above the objective."""
+
+    @property
+    def answered(self) -> float:
+        """Requests per second that were not refused: a replica that refuses some answers as many as it ever can.
+
+        At least a part of the load: one that refuses nearly all is more than overloaded.
+        """
+        return self.load * max(LEAST_ANSWERED, 1 - self.failed / self.requests)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +175,8 @@ class CapacityCurve:
         if last_good == len(self.bins) - 1:
             return CapacityEstimate(good.load, hopeful, 0.5 * _weight(good), False, late[0])
         bad = self.bins[last_good + 1]
-        carries = _crossing(good.load, late[last_good], bad.load, late[last_good + 1], aim)
+        too_much = max(good.load, bad.answered)
+        carries = _crossing(good.load, late[last_good], too_much, late[last_good + 1], aim)
         nearness = min(1.0, NEAR * good.load / bad.load)
         confidence = nearness * min(_weight(good), _weight(bad))
         hopeful = max(carries, min(hopeful, bad.load / BIN_GROWTH))
@@ -196,7 +207,7 @@ class CapacityCurve:
             return CapacityEstimate(
                 self.bins[holding].load, self.bins[holding].load, 0.3, True, late[0], cannot_be_kept=True
             )
-        guess = (0.9 - 0.3 * min(1.0, late[0])) * lowest.load
+        guess = (0.9 - 0.3 * min(1.0, late[0])) * lowest.answered
         return CapacityEstimate(guess, guess, 0.2 * _weight(lowest), True, late[0])
 
 

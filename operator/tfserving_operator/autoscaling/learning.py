@@ -23,7 +23,8 @@ SURELY_CARRIED_IN_FLIGHT = 0.08
 """A replica with so few requests in flight on average has an idle server for nearly each that comes: whatever is late
 then, more replicas cannot prevent. At a few requests a minute this is known long before a curve is."""
 JUMP_SHARE = 0.3
-"""Change of a replica's load from one window to the next beyond which nothing is learned, on top of chance."""
+"""Change of a replica's load from one window to the next beyond which nothing is learned, on top of chance; and by how
+much less than before a load must be for late requests to be a backlog that says nothing of it."""
 _CHANCE = 3.0
 """Standard deviations of counting."""
 _OTHER_WINDOW = 2 / 3
@@ -51,7 +52,7 @@ class PoolKnowledge:
     ready_log: tuple[tuple[float, int], ...] = ()
     """When the number of ready replicas changed, and to what."""
     loads: tuple[tuple[float, float], ...] = ()
-    """Loads of a replica over the last windows, by time."""
+    """What a replica had to do at least over the last windows, by time."""
 
     @classmethod
     def restored(cls, known: PoolCapacity, *, aim: float) -> PoolKnowledge:
@@ -91,7 +92,8 @@ class PoolKnowledge:
         if window <= 0 or at - knowledge.looked_at < window / 4 or pool.ready <= 0:
             return knowledge
         fewest, most = _ready_since(ready_log, at - window)
-        load = signals.requests_per_second / max(1, fewest)
+        # At least so much: while replicas come, each of them had less than those before it.
+        load = signals.requests_per_second / max(1, most)
         loads = (*(each for each in knowledge.loads if each[0] > at - _BACKLOG_WINDOWS * window), (at, load))
         knowledge = replace(knowledge, loads=loads, looked_at=at)
         is_steady = ready_log[0][0] <= at - window and most - fewest <= _STEADY_WITHIN * most
@@ -143,7 +145,11 @@ class PoolKnowledge:
         counts = (outcome.late_below * window, outcome.late_above * window, outcome.requests * window)
         if curve.late_of(*counts) > 2 * aim * counts[2]:
             # A backlog is late although the load has gone down already: it is the higher load's.
-            load = max(each[1] for each in self.loads)
+            highest = max(each[1] for each in self.loads)
+            if load < (1 - JUMP_SHARE) * highest:
+                # Some of these requests came with the one load and some with the other: they tell of neither.
+                return replace(self, learned_at=at)
+            load = highest
         sample = LoadSample(
             load=load,
             requests=outcome.requests * new_seconds,
