@@ -35,6 +35,12 @@ def test_the_wait_tells_how_much_more_arrives_than_is_answered(factor: float) ->
     assert demand == pytest.approx(100 * factor + caught_up, rel=0.01)
 
 
+def test_a_queue_that_builds_up_from_no_load_at_all_is_told_by_its_wait_too() -> None:
+    idle = load_at(NOON, 0)
+    later = load_at(NOON + timedelta(seconds=10), 100, share=0.0, concurrency=100 * 2.5)
+    assert Backlog().after(idle).after(later).demand(later, 100) == pytest.approx(100 * 2 + 100 * 5 / 60, rel=0.01)
+
+
 def silent_at(now: datetime, *, late: float, seen: float = 0.0) -> Load:
     """Replicas that did 100 requests a second, so many of them late, before their scrapes failed."""
     load = signals(

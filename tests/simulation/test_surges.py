@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from tests.simulation.scenes import pool_world, start_up, trace, world
+from tests.simulation.scenes import TICK_SECONDS, pool_world, start_up, trace, world
 from tfserving_operator.api.autoscaling import Autoscaling
 from tfserving_operator.api.pool import PoolReplicas
 from tfserving_operator.autoscaling.decision import Decision, ScalingRule
@@ -17,6 +17,9 @@ from tfserving_operator.simulation.world import Replica, World
 
 NEEDED = 3
 SURGE_SECONDS = 120.0
+SEEN_WITHIN_SECONDS = 8.0
+"""Two scrapes until a whole window is of the surge, their delay, and a tick; another window where the first says too
+little."""
 ONE_SERVER = Replica(t0_seconds=0.04, t1_seconds=0.0, t2_seconds=0.0, noise_variation=0.05)
 """25 requests/s at most."""
 REFUSING = Replica(t0_seconds=0.04, t1_seconds=0.0, t2_seconds=0.0, noise_variation=0.05, max_enqueued=16)
@@ -36,6 +39,11 @@ class Diary(Operator):
         assert self.last is not None
         self.decisions.append(self.last)
         return replicas
+
+
+def begins(seed: int) -> float:
+    """The second in which the surge begins: at another point between two scrapes for each seed."""
+    return 5.0 + seed % 20 / 10
 
 
 def decisions_in_a_surge(
@@ -61,9 +69,8 @@ def decisions_in_a_surge(
         scraping=Scraping(interval_seconds=2, delay_seconds=0.3),
         seed=seed,
     )
-    # It begins at another point between two scrapes each time.
-    begins = 5.0 + seed % 20 / 10
-    surges = trace({0: before, begins: before, begins + 0.1: surge, SURGE_SECONDS: surge})
+    begin = begins(seed)
+    surges = trace({0: before, begin: before, begin + 0.1: surge, SURGE_SECONDS: surge})
     operator = Diary(its_world)
     replay(surges, its_world, operator, initial={"cpu": 1})
     return operator.decisions
@@ -74,6 +81,7 @@ def decisions_in_a_surge(
     ("replica", "before", "surge"),
     [
         pytest.param(ONE_SERVER, 0.5, 60.0, id="one-server"),
+        pytest.param(ONE_SERVER, 0.0, 60.0, id="from-nothing"),
         pytest.param(REFUSING, 0.5, 60.0, id="refuses-soon"),
         pytest.param(SIXTEEN_SERVERS, 100.0, 1000.0, id="sixteen-servers"),
     ],
@@ -85,6 +93,7 @@ def test_replicas_that_a_surge_needs_come_and_are_kept(
         decisions = decisions_in_a_surge(replica, before, surge, start_up_seconds=start_up_seconds, seed=seed)
         wanted = [decision.replicas["cpu"] for decision in decisions]
         assert max(wanted) >= NEEDED, seed
-        first = next(tick for tick, replicas in enumerate(wanted) if replicas >= NEEDED)
-        assert min(wanted[first:]) >= NEEDED, seed
+        first = next(tick for tick, replicas in enumerate(wanted, start=1) if replicas >= NEEDED)
+        assert first * TICK_SECONDS - begins(seed) <= SEEN_WITHIN_SECONDS, seed
+        assert min(wanted[first - 1 :]) >= NEEDED, seed
         assert ScalingRule.REPLICAS_CANNOT_HELP not in {decision.rule for decision in decisions}, seed

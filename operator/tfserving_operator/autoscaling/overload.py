@@ -31,8 +31,8 @@ class Backlog:
     at: float = 0.0
 
     def after(self, load: Load) -> Backlog:
-        """Return the backlog after the newest sample."""
-        if load.at <= self.at or load.answerable_per_second <= 0:
+        """Return the backlog after the newest sample; one without requests has no queue either."""
+        if load.at <= self.at:
             return self
         return Backlog(self.good_at if _is_late(load) else load.at, load.at)
 
