@@ -56,29 +56,56 @@ def test_nothing_is_learned_from_a_window_in_which_the_load_jumps(rates: list[fl
     assert (knowledge.learned_at > before.learned_at) == is_learned
 
 
-def surged(late_share_after: float) -> tuple[PoolKnowledge, PoolKnowledge]:
-    """One replica that cannot keep up with 60 requests/s at 25, then four, with its backlog: before and after."""
+def test_a_window_in_which_replicas_came_is_not_taken_for_a_load_that_none_of_them_had() -> None:
+    # One replica cannot keep up with 60 requests/s at 25; then there are four, with its backlog.
     knowledge = PoolKnowledge()
-    looks = [(1, 25.0, 1.0)] * 4 + [(4, 66.0, 0.6)] + [(4, 62.0, late_share_after)]
-    before = knowledge
-    for index, (ready, rate, late) in enumerate(looks):
+    for index, (ready, rate, late) in enumerate([(1, 25.0, 1.0)] * 4 + [(4, 66.0, 0.6)] + [(4, 62.0, 0.37)] * 4):
         at = NOON + timedelta(seconds=15 * index)
         load = signals(rate, at=at, covered=ready, share=1 - late, window_seconds=15.0)
         knowledge = knowledge.after(pool(load, ready=ready), aim=0.009, promised=0.01, now=at.timestamp())
-        before = knowledge if ready == 1 else before
-    return before, knowledge
-
-
-def test_a_window_in_which_replicas_came_is_not_taken_for_a_load_that_none_of_them_had() -> None:
-    _, knowledge = surged(0.37)
-    assert max(load for _, load in knowledge.loads) <= 25.0
+    assert len(knowledge.curve.bins) > 1
     assert max(each.load for each in knowledge.curve.bins) <= 25.0
     assert knowledge.estimate is not None
     assert not knowledge.estimate.cannot_be_kept
 
 
-def test_the_backlog_of_a_load_that_is_gone_tells_of_no_load() -> None:
-    before, knowledge = surged(0.37)
-    assert knowledge.curve == before.curve
-    _, without_backlog = surged(0.0)
-    assert without_backlog.curve != before.curve
+def test_the_first_moments_of_a_burst_at_the_end_of_a_window_are_unlearned_when_the_burst_is_seen() -> None:
+    knowledge, known = PoolKnowledge(), []
+    for index, (rate, late) in enumerate([(40.0, 0.0), (40.0, 0.0), (44.0, 0.03), (120.0, 0.5)]):
+        at = NOON + timedelta(seconds=15 * index)
+        load = signals(rate, at=at, covered=1, share=1 - late, window_seconds=15.0)
+        knowledge = knowledge.after(pool(load, ready=1), aim=0.009, promised=0.01, now=at.timestamp())
+        known.append(knowledge.estimate)
+    assert known[1] is not None
+    assert known[2] is not None
+    assert known[2].is_bounded
+    assert known[3] == known[1]
+
+
+def test_late_requests_at_a_load_that_stays_are_kept_in_mind() -> None:
+    knowledge = PoolKnowledge()
+    for index, (rate, late) in enumerate([(40.0, 0.0), (40.0, 0.0), (44.0, 0.03), (45.0, 0.03)]):
+        at = NOON + timedelta(seconds=15 * index)
+        load = signals(rate, at=at, covered=1, share=1 - late, window_seconds=15.0)
+        knowledge = knowledge.after(pool(load, ready=1), aim=0.009, promised=0.01, now=at.timestamp())
+    assert knowledge.estimate is not None
+    assert knowledge.estimate.is_bounded
+
+
+def test_nothing_is_learned_from_the_window_in_which_a_load_begins_from_none() -> None:
+    knowledge = PoolKnowledge()
+    for index, (rate, share) in enumerate([(30.0, 1.0)] * 2 + [(0.0, 1.0)] * 3 + [(20.0, 0.5)]):
+        at = NOON + timedelta(seconds=15 * index)
+        load = signals(rate, at=at, covered=1, share=share, window_seconds=15.0)
+        knowledge = knowledge.after(pool(load, ready=1), aim=0.009, promised=0.01, now=at.timestamp())
+    assert [each.late for each in knowledge.curve.bins] == [0.0]
+
+
+def test_what_a_load_that_begins_from_none_tells_is_better_than_nothing() -> None:
+    knowledge = PoolKnowledge()
+    for index, rate in enumerate([0.0, 20.0]):
+        at = NOON + timedelta(seconds=15 * index)
+        load = signals(rate, at=at, covered=1, share=0.5, window_seconds=15.0)
+        knowledge = knowledge.after(pool(load, ready=1), aim=0.009, promised=0.01, now=at.timestamp())
+    assert knowledge.estimate is not None
+    assert knowledge.estimate.carries < 20.0

@@ -23,14 +23,24 @@ SURELY_CARRIED_IN_FLIGHT = 0.08
 """A replica with so few requests in flight on average has an idle server for nearly each that comes: whatever is late
 then, more replicas cannot prevent. At a few requests a minute this is known long before a curve is."""
 JUMP_SHARE = 0.3
-"""Change of a replica's load from one window to the next beyond which nothing is learned, on top of chance; and by how
-much less than before a load must be for late requests to be a backlog that says nothing of it."""
+"""Change of a replica's load from one window to the next beyond which nothing is learned, on top of chance."""
 _CHANCE = 3.0
 """Standard deviations of counting."""
 _OTHER_WINDOW = 2 / 3
 """Share of a window after which a sample says something else than the one before."""
+_SAYS_THE_LOAD = (SignalState.MEASURED, SignalState.NO_TRAFFIC)
 _SEEN_WELL_SECONDS = 30.0
 """Steady traffic after a change of the config until what a replica carries counts as seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class WindowLoad:
+    """What a replica had to do over one window, in requests per second: a range where replicas came or went in it."""
+
+    at: float
+    """Epoch seconds of its end."""
+    least: float
+    most: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +61,10 @@ class PoolKnowledge:
     start_up_seconds: float | None = None
     ready_log: tuple[tuple[float, int], ...] = ()
     """When the number of ready replicas changed, and to what."""
-    loads: tuple[tuple[float, float], ...] = ()
-    """What a replica had to do at least over the last windows, by time."""
+    loads: tuple[WindowLoad, ...] = ()
+    """Of the last windows, by time."""
+    before_late: tuple[CapacityCurve, CapacityEstimate | None] | None = None
+    """What was known before the newest sample that was learned from, if many of its requests were late."""
 
     @classmethod
     def restored(cls, known: PoolCapacity, *, aim: float) -> PoolKnowledge:
@@ -85,25 +97,39 @@ class PoolKnowledge:
             start_up = knowledge.start_up_seconds if pool.start_up_seconds is None else pool.start_up_seconds
             knowledge = replace(knowledge, ready_log=ready_log, start_up_seconds=start_up)
         signals = pool.signals
-        if signals.state is not SignalState.MEASURED or signals.at is None or not is_number(signals):
+        if signals.state not in _SAYS_THE_LOAD or signals.at is None or not is_number(signals):
             return knowledge
         at = signals.at.timestamp()
         window = signals.window_seconds
         if window <= 0 or at - knowledge.looked_at < window / 4 or pool.ready <= 0:
             return knowledge
         fewest, most = _ready_since(ready_log, at - window)
-        # At least so much: while replicas come, each of them had less than those before it.
-        load = signals.requests_per_second / max(1, most)
-        loads = (*(each for each in knowledge.loads if each[0] > at - _BACKLOG_WINDOWS * window), (at, load))
+        load = WindowLoad(at, signals.requests_per_second / max(1, most), signals.requests_per_second / max(1, fewest))
+        loads = (*(each for each in knowledge.loads if each.at > at - _BACKLOG_WINDOWS * window), load)
         knowledge = replace(knowledge, loads=loads, looked_at=at)
         is_steady = ready_log[0][0] <= at - window and most - fewest <= _STEADY_WITHIN * most
-        if not is_steady or pool.is_rolling_out or at - knowledge.learned_at < window / 2:
+        is_news = signals.state is SignalState.MEASURED and at - knowledge.learned_at >= window / 2
+        if not is_steady or pool.is_rolling_out or not is_news:
             return knowledge
-        if _jumps(loads, window_seconds=window, replicas=max(1, fewest)):
-            return knowledge
+        # A window that tells little is better than none.
+        if knowledge.curve.bins and _jumps(loads, window_seconds=window, replicas=max(1, fewest)):
+            return knowledge._without_begin_of_burst(window)
         return knowledge._learned(
             signals, at, (fewest + most) / 2, aim=aim, sized_for=sized_for or aim, promised=promised, place=place
         )
+
+    def _without_begin_of_burst(self, window_seconds: float) -> PoolKnowledge:
+        """Return what is known where the load of the newest window jumped.
+
+        Where it rose, the window before may have ended in the burst's first moments: a few late requests at a mean load
+        that is hardly higher than usual. Nothing would ever refute that so small a load is too much.
+        """
+        newest = self.loads[-1]
+        rises = len(self.loads) > 1 and newest.most > self.loads[-2].most
+        if self.before_late is None or not rises or newest.at - self.learned_at >= 1.5 * window_seconds:
+            return self
+        curve, estimate = self.before_late
+        return replace(self, curve=curve, estimate=estimate, before_late=None)
 
     def capacity(self, name: str) -> PoolCapacity | None:
         """Return what status keeps; None where nothing is known."""
@@ -124,7 +150,9 @@ class PoolKnowledge:
         if not self.config_hash or self.estimate is None:
             return replace(self, config_hash=config_hash)
         curve = CapacityCurve.seeded(self.estimate.carries, confidence=_KEPT_OF_AN_OLD_CONFIG, aim=aim)
-        return replace(self, curve=curve, config_hash=config_hash, is_of_old_config=True, seen_seconds=0.0)
+        return replace(
+            self, curve=curve, config_hash=config_hash, is_of_old_config=True, seen_seconds=0.0, before_late=None
+        )
 
     def _learned(
         self,
@@ -145,11 +173,7 @@ class PoolKnowledge:
         counts = (outcome.late_below * window, outcome.late_above * window, outcome.requests * window)
         if curve.late_of(*counts) > 2 * aim * counts[2]:
             # A backlog is late although the load has gone down already: it is the higher load's.
-            highest = max(each[1] for each in self.loads)
-            if load < (1 - JUMP_SHARE) * highest:
-                # Some of these requests came with the one load and some with the other: they tell of neither.
-                return replace(self, learned_at=at)
-            load = highest
+            load = max(each.least for each in self.loads)
         sample = LoadSample(
             load=load,
             requests=outcome.requests * new_seconds,
@@ -158,6 +182,7 @@ class PoolKnowledge:
             failed_share=_share(outcome.failed, outcome.requests),
             seconds=new_seconds,
         )
+        before = (self.curve, self.estimate) if self.curve.bins and sample.late_share > 2 * aim else None
         curve = curve.learned(sample, aim=aim)
         seen_seconds = self.seen_seconds + new_seconds
         return replace(
@@ -165,21 +190,22 @@ class PoolKnowledge:
             curve=curve,
             estimate=_at_least(curve.estimate(aim=sized_for, promised=promised), _surely_carried(signals)),
             learned_at=at,
+            before_late=before,
             seen_seconds=seen_seconds,
             is_of_old_config=self.is_of_old_config and seen_seconds < _SEEN_WELL_SECONDS,
         )
 
 
-def _jumps(loads: tuple[tuple[float, float], ...], *, window_seconds: float, replicas: int) -> bool:
+def _jumps(loads: tuple[WindowLoad, ...], *, window_seconds: float, replicas: int) -> bool:
     """Whether the newest of ``loads`` is so far from the window before that its mean hides what the load was.
 
     In a window in which a burst begins or ends, requests are late at a load that was twice the mean.
     """
-    at, load = loads[-1]
-    before = next((each for seen_at, each in reversed(loads) if at - seen_at >= _OTHER_WINDOW * window_seconds), None)
+    newest = loads[-1]
+    before = next((each for each in reversed(loads) if newest.at - each.at >= _OTHER_WINDOW * window_seconds), None)
     if before is None:
         return False
-    low, high = sorted((before, load))
+    low, high = sorted((before.most, newest.most))
     chance = _CHANCE * math.sqrt(high / (replicas * window_seconds))
     return high - low > JUMP_SHARE * high + chance
 
