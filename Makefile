@@ -26,7 +26,7 @@ test: lint test-unit test-e2e ## All checks and tests, as CI runs them
 
 .PHONY: test-unit
 test-unit: .venv/synced ## Unit and property tests: the fast loop, under a minute
-	$(RUN)/pytest tests --numprocesses auto
+	$(RUN)/pytest tests --numprocesses $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )) --dist worksteal
 
 .PHONY: test-e2e
 test-e2e: .venv/synced ## End-to-end tests on the embedded cluster

@@ -76,7 +76,7 @@ def decisions_in_a_surge(
     return operator.decisions
 
 
-@pytest.mark.parametrize("start_up_seconds", [1.5, 4.5, 20.0])
+@pytest.mark.parametrize("start_up_seconds", [1.5, 20.0])
 @pytest.mark.parametrize(
     ("replica", "before", "surge"),
     [
@@ -89,7 +89,7 @@ def decisions_in_a_surge(
 def test_replicas_that_a_surge_needs_come_and_are_kept(
     replica: Replica, before: float, surge: float, start_up_seconds: float
 ) -> None:
-    for seed in range(20):
+    for seed in range(10):
         decisions = decisions_in_a_surge(replica, before, surge, start_up_seconds=start_up_seconds, seed=seed)
         wanted = [decision.replicas["cpu"] for decision in decisions]
         assert max(wanted) >= NEEDED, seed

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
+import pytest
 import yaml
 
 from e2e.cluster import Cluster
@@ -53,6 +54,7 @@ def unscraped(cluster: Cluster, proxy: FaultyPrometheus, pods: list[str]) -> Ite
     cluster.prometheus.configure(original)
 
 
+@pytest.mark.timeout(900)
 def test_lost_telemetry_holds_what_runs(scaled: Scaled, proxy: FaultyPrometheus, replicas: ReplicaWatch) -> None:
     fleet, cluster = scaled.fleet, scaled.fleet.cluster
     fleet.serve("m", scaled.spec(autoscaling()))

@@ -42,6 +42,8 @@ LEAST_ANSWERED = 0.25
 """Share of a load that a replica is taken to answer at least."""
 _LEAST_EVIDENCE = 2.0
 """Requests below which a bin is forgotten: few, as at some requests a second a window has no more than that."""
+_NO_REQUESTS = 1e-6
+"""Fewer are a rounding error."""
 _MOST_BINS = 48
 _LEAST_LATE = 1e-5
 
@@ -137,7 +139,7 @@ class CapacityCurve:
 
     def learned(self, sample: LoadSample, *, aim: float) -> CapacityCurve:
         """Return the curve with one more sample; ``aim`` is the share of late requests that is aimed at."""
-        if sample.load <= 0 or sample.requests <= 0:
+        if sample.load <= 0 or sample.requests < _NO_REQUESTS:
             return self
         evidence = min(sample.requests, SAMPLE_EVIDENCE)
         new = _bin_at(sample.load, evidence, sample.late_share * evidence, sample.failed_share * evidence)
