@@ -89,7 +89,7 @@ def decisions_in_a_surge(
 def test_replicas_that_a_surge_needs_come_and_are_kept(
     replica: Replica, before: float, surge: float, start_up_seconds: float
 ) -> None:
-    for seed in range(10):
+    for seed in range(8):
         decisions = decisions_in_a_surge(replica, before, surge, start_up_seconds=start_up_seconds, seed=seed)
         wanted = [decision.replicas["cpu"] for decision in decisions]
         assert max(wanted) >= NEEDED, seed
