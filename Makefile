@@ -47,7 +47,7 @@ format: .venv/synced ## Put all Python into the project's format
 	$(RUN)/ruff format
 
 .PHONY: generate
-generate: .venv/synced ## Write what is generated: the CRD, the chart's copy of it, docs/api.md, wire formats
+generate: .venv/synced ## Write what is generated: the CRD, the chart's copy of it, docs/api.md and settings.md, wire formats
 	$(PYTHON) scripts/generate.py $(CHECK)
 	$(PYTHON) scripts/generate_wire_formats.py $(CHECK)
 	$(PYTHON) -m e2e.modelserver.wire.compile $(CHECK)

@@ -1,4 +1,4 @@
-"""Write the files that are made from the API models, or check that they are up to date.
+"""Write the files that are made from the API models and the settings, or check that they are up to date.
 
 ``python scripts/generate.py`` writes them; ``--check`` writes nothing and exits 1 when one differs.
 """
@@ -11,8 +11,9 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "operator"))
+sys.path[:0] = [str(ROOT / "operator"), str(ROOT)]
 
+from scripts.settings_page import render_settings_page  # noqa: E402
 from tfserving_operator.api.crd import build_crd, render_crd  # noqa: E402 - needs the source root
 from tfserving_operator.api.reference import render_reference  # noqa: E402
 
@@ -26,6 +27,7 @@ def generated_files() -> dict[Path, str]:
         Path("crds") / CRD_FILE: crd,
         Path("charts/tfserving-operator/crds") / CRD_FILE: crd,
         Path("docs/api.md"): render_reference(build_crd()),
+        Path("docs/settings.md"): render_settings_page(),
     }
 
 
