@@ -110,8 +110,8 @@ class ServerTls(ApiModel):
     """TLS of the gRPC port. The REST port has none in TensorFlow Serving."""
 
     secret_name: ObjectName = Field(
-        description="Secret of type kubernetes.io/tls: tls.crt, tls.key, and ca.crt to verify clients with. Servers read "
-        "it when they start: after the certificate was renewed, restart the Deployments (kubectl rollout restart)."
+        description="Secret of type kubernetes.io/tls: tls.crt, tls.key, and ca.crt to verify clients with. Servers "
+        "read it when they start: after the certificate was renewed, restart the Deployments (kubectl rollout restart)."
     )
     client_verify: bool = Field(default=False, description="Ask for a client certificate and verify it with ca.crt.")
 
