@@ -26,12 +26,13 @@ POLL_SECONDS = 0.5
 
 def install_operator(target: Target) -> None:
     """Install the chart; Helm installs CRDs but leaves an older one as it is, so that is brought up to date."""
+    apply_namespace(target, OPERATOR_NAMESPACE)
     repository, _, tag = target.operator_image.rpartition(":")
     if target.kubectl("get", "crd", CRD, "--ignore-not-found", "--output=name").stdout:
         target.kubectl("apply", "--server-side", "--force-conflicts", "--filename", CHART / "crds")
     try:
         target.helm(
-            *("upgrade", "--install", RELEASE, CHART, "--namespace", OPERATOR_NAMESPACE, "--create-namespace"),
+            *("upgrade", "--install", RELEASE, CHART, "--namespace", OPERATOR_NAMESPACE),
             *("--set", f"image.repository={repository}", "--set-string", f"image.tag={tag}"),
             *("--wait", "--timeout", f"{INSTALL_TIMEOUT_SECONDS}s"),
         )
@@ -44,7 +45,7 @@ def install_operator(target: Target) -> None:
 
 def start_model_store(target: Target, model: TrainedModel) -> None:
     """Put the model where pods can fetch it: behind a web server in the cluster."""
-    target.kubectl("apply", "--server-side", "--filename=-", stdin=yaml.safe_dump(namespace_manifest()))
+    apply_namespace(target, NAMESPACE)
     in_namespace = ("--namespace", NAMESPACE)
     config_map = target.kubectl(
         *("create", "configmap", "model-store", f"--from-file={model.archive}", *in_namespace),
@@ -57,10 +58,11 @@ def start_model_store(target: Target, model: TrainedModel) -> None:
     target.kubectl("rollout", "status", "deployment/model-store", "--timeout=120s", *in_namespace)
 
 
-def namespace_manifest() -> dict[str, Any]:
-    """The demonstration's namespace, with the strictest Pod Security level."""
+def apply_namespace(target: Target, name: str) -> None:
+    """Make a namespace with the strictest Pod Security level."""
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": labels}}
+    manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+    target.kubectl("apply", "--server-side", "--filename=-", stdin=yaml.safe_dump(manifest))
 
 
 def store_manifests(image: str) -> str:

@@ -7,6 +7,8 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from e2e.cluster import Cluster
 from e2e.scenarios.fleet import Fleet
 
@@ -30,8 +32,7 @@ class Platform:
         """Make a namespace that enforces the restricted Pod Security level."""
         slug = re.sub(r"[^a-z0-9]+", "-", test_name.lower()).strip("-")[:40].strip("-")
         namespace = f"{slug}-{uuid.uuid4().hex[:6]}"
-        self.cluster.kubectl("create", "namespace", namespace)
-        self.cluster.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
+        apply_restricted_namespace(self.cluster, namespace)
         return Fleet(self.cluster, namespace, self.server_image)
 
     def scale_operator(self, replicas: int) -> None:
@@ -54,8 +55,16 @@ class Platform:
         )
 
 
+def apply_restricted_namespace(cluster: Cluster, name: str) -> None:
+    """Make a namespace that enforces the restricted Pod Security level, or label the one that is there."""
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+    cluster.kubectl("apply", "--server-side", "-f", "-", input=yaml.safe_dump(manifest))
+
+
 def install_operator(cluster: Cluster, *values: str) -> None:
-    """Build the operator's image, push it, and install the chart with Helm."""
+    """Build the operator's image, push it, and install the chart with Helm, under restricted Pod Security."""
+    apply_restricted_namespace(cluster, OPERATOR_NAMESPACE)
     cluster.build_image(
         context=PROJECT,
         dockerfile=PROJECT / "Dockerfile",
@@ -65,7 +74,7 @@ def install_operator(cluster: Cluster, *values: str) -> None:
     settings = [f"image.repository={OPERATOR_IMAGE}", f"image.tag={IMAGE_TAG}", *values]
     cluster.helm(
         *("upgrade", "--install", "tfserving-operator", PROJECT / "charts" / "tfserving-operator"),
-        *("--namespace", OPERATOR_NAMESPACE, "--create-namespace", "--wait", "--timeout", "60s"),
+        *("--namespace", OPERATOR_NAMESPACE, "--wait", "--timeout", "60s"),
         *(argument for setting in settings for argument in ("--set", setting)),
     )
 

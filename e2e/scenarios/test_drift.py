@@ -22,16 +22,24 @@ def served(platform: Platform, store: ModelStore) -> Any:
     platform.cluster.kubectl("delete", "namespace", fleet.namespace, "--wait=false")
 
 
-def spec_of(fleet: Fleet, kind: str, name: str) -> Any:
-    found = fleet.get(kind, name) or {}
-    return found.get("spec"), found.get("data")
+def name_of(fleet: Fleet, kind: str, prefix: str) -> str:
+    """Return the name of the child that begins so: those of ConfigMaps end with a hash."""
+    names = [child["metadata"]["name"] for child in fleet.list_objects(kind, "tfserving.dev/servedmodel=m")]
+    return prefix if prefix in names else next(name for name in names if name.startswith(prefix))
 
 
 @pytest.mark.parametrize(
     ("kind", "name"),
-    [("deployment", "m-default"), ("service", "m"), ("service", "m-default-headless"), ("pdb", "m-default")],
+    [
+        ("deployment", "m-default"),
+        ("service", "m"),
+        ("service", "m-default-headless"),
+        ("pdb", "m-default"),
+        ("configmap", "m-models"),
+    ],
 )
 def test_a_deleted_child_comes_back(served: Fleet, kind: str, name: str) -> None:
+    name = name_of(served, kind, name)
     before = served.get(kind, name)
     assert before is not None
     served.kubectl("delete", kind, name, "--wait=true")
@@ -65,6 +73,31 @@ def test_an_edit_by_hand_is_undone(served: Fleet, edit: str) -> None:
     before = relevant()
     served.kubectl("patch", DEPLOYMENT, "--type=strategic", "-p", json.dumps(EDITS[edit]))
     served.wait(f"{edit} is undone", lambda: relevant() == before, timeout_seconds=20)
+    served.wait_settled("m")
+
+
+OTHER_EDITS = {
+    ("service", "m"): {"spec": {"selector": {"app": "other"}}},
+    ("pdb", "m-default"): {"spec": {"maxUnavailable": "100%"}},
+    ("configmap", "m-models"): {"data": {"models.config": "other"}},
+}
+
+
+@pytest.mark.parametrize("kind_and_name", OTHER_EDITS, ids=lambda pair: pair[0])
+@pytest.mark.parametrize("edit", ["a value of ours", "the label we find it by", "its owner"])
+def test_an_edit_of_other_children_is_undone(served: Fleet, kind_and_name: tuple[str, str], edit: str) -> None:
+    kind, name = kind_and_name[0], name_of(served, *kind_and_name)
+
+    def relevant() -> Any:
+        child = served.get(kind, name)
+        assert child is not None
+        metadata = child["metadata"]
+        return child.get("spec"), child.get("data"), metadata["labels"], metadata.get("ownerReferences")
+
+    before = relevant()
+    patch = OTHER_EDITS[kind_and_name] if edit == "a value of ours" else EDITS[edit]
+    served.kubectl("patch", kind, name, "--type=merge", "-p", json.dumps(patch))
+    served.wait(f"{edit} of {kind} {name} is undone", lambda: relevant() == before, timeout_seconds=20)
     served.wait_settled("m")
 
 

@@ -61,6 +61,26 @@ def test_no_request_is_lost_and_ready_stays_true(fleet: Fleet, two: dict[str, An
     assert set(watch.seen) == {"True"}
 
 
+def test_what_leaves_the_spec_is_removed_without_a_lost_request(fleet: Fleet, two: dict[str, Any]) -> None:
+    other = {**two, "name": "n"}
+    fleet.serve("m", {"models": [two, other], "pools": [{"name": "default"}, {"name": "left"}]})
+    with fleet.keeps_serving("m", "m"):
+        fleet.serve("m", {"models": [two], "pools": [{"name": "other"}]}, timeout_seconds=120)
+        fleet.wait("only the new pool's children are left", lambda: pools_of_children(fleet) == {"other"})
+    assert fleet.predict_path("m", "n") is None
+    model = fleet.get("servedmodel", "m")
+    assert model is not None
+    assert [entry["name"] for entry in model["status"]["models"]] == ["m"]
+    assert [entry["name"] for entry in model["status"]["pools"]] == ["other"]
+
+
+def pools_of_children(fleet: Fleet) -> set[str]:
+    """Return the pools that Deployments, Services, disruption budgets, ConfigMaps and pods belong to."""
+    children = fleet.list_objects("deployments,services,pdb,configmaps,pods", "tfserving.dev/servedmodel=m")
+    labels = [child["metadata"]["labels"] for child in children]
+    return {each["tfserving.dev/pool"] for each in labels if "tfserving.dev/pool" in each}
+
+
 def test_a_version_change_moves_traffic_without_a_lost_request(fleet: Fleet, two: dict[str, Any]) -> None:
     fleet.serve("m", {"models": [{**two, "versions": {"specific": [1]}}], "replicas": 2})
     with fleet.keeps_serving("m", "m"):

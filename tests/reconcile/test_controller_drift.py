@@ -8,8 +8,10 @@ from tests.reconcile.scenes import DEPLOYMENT, condition, controller_of, serving
 from tests.reconcile.world import KEY, UID, World
 from tfserving_operator.api.refs import ObjectRef
 
+CHILD_KINDS = ["Deployment", "Service", "ConfigMap", "PodDisruptionBudget"]
 
-@pytest.mark.parametrize("kind", ["Deployment", "Service", "ConfigMap", "PodDisruptionBudget"])
+
+@pytest.mark.parametrize("kind", CHILD_KINDS)
 async def test_a_deleted_child_comes_back(kind: str) -> None:
     world, controller, _ = await serving()
     before = dict(world.objects)
@@ -19,19 +21,27 @@ async def test_a_deleted_child_comes_back(kind: str) -> None:
     assert set(world.objects) == set(before)
 
 
-async def test_a_removed_owner_reference_is_put_back() -> None:
+@pytest.mark.parametrize("kind", CHILD_KINDS)
+async def test_a_removed_owner_reference_is_put_back(kind: str) -> None:
     world, controller, _ = await serving()
-    world.objects[DEPLOYMENT]["metadata"]["ownerReferences"] = []
+    edited = [ref for ref in world.objects if ref.kind == kind]
+    for ref in edited:
+        world.objects[ref]["metadata"]["ownerReferences"] = []
     await controller.reconcile(KEY)
-    assert world.writes == ["apply Deployment digits-default"]
-    assert world.objects[DEPLOYMENT]["metadata"]["ownerReferences"][0]["uid"] == UID
+    assert sorted(world.writes) == sorted(f"apply {kind} {ref.name}" for ref in edited)
+    assert {world.objects[ref]["metadata"]["ownerReferences"][0]["uid"] for ref in edited} == {UID}
 
 
-async def test_a_child_without_its_labels_is_recognised_by_its_owner() -> None:
+@pytest.mark.parametrize("kind", CHILD_KINDS)
+async def test_a_child_without_its_labels_is_recognised_by_its_owner(kind: str) -> None:
     world, controller, _ = await serving()
-    world.objects[DEPLOYMENT]["metadata"]["labels"] = {}
+    edited = [ref for ref in world.objects if ref.kind == kind]
+    labels = {ref: world.objects[ref]["metadata"]["labels"] for ref in edited}
+    for ref in edited:
+        world.objects[ref]["metadata"]["labels"] = {}
     await controller.reconcile(KEY)
-    assert world.writes == ["apply Deployment digits-default"]
+    assert sorted(world.writes) == sorted(f"apply {kind} {ref.name}" for ref in edited)
+    assert {ref: world.objects[ref]["metadata"]["labels"] for ref in edited} == labels
 
 
 async def test_what_somebody_added_to_a_child_is_taken_out_again() -> None:

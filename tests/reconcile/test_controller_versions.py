@@ -7,6 +7,7 @@ import pytest
 from tests.reconcile.scenes import CLAIMED, FETCHED, change_spec, condition, serving
 from tests.reconcile.world import KEY, version
 from tfserving_operator.clients.model_service import Unknown, VersionState, VersionStatus
+from tfserving_operator.resources.names import POOL_LABEL
 
 
 async def test_a_new_version_on_a_claim_is_reloaded_beside_the_one_that_serves() -> None:
@@ -54,6 +55,24 @@ async def test_a_version_that_fails_to_load_is_quoted_and_the_old_one_serves_on(
     assert condition(world, "Degraded")["reason"] == "ModelLoadFailed"
     assert "version 2 did not load (Data loss: corrupt)" in condition(world, "Degraded")["message"]
     assert condition(world, "Ready")["status"] == "True"
+
+
+async def test_status_says_which_pool_serves_which_version() -> None:
+    pools = [{"name": "gpu", "replicas": {"fixed": 1}}, {"name": "cpu", "replicas": {"fixed": 1}}]
+    world, controller, clock = await serving({"models": [CLAIMED], "pools": pools})
+    newer = next(pod for pod in world.cached_pods if pod["metadata"]["labels"][POOL_LABEL] == "gpu")
+    newer["status"]["podIP"] = "10.0.0.9"
+    world.answers_of = {"10.0.0.9:8500": {"digits": (version(2), version(1))}}
+    clock.advance(20)
+    await controller.reconcile(KEY)
+    assert world.model is not None
+    status = world.model["status"]
+    assert {pool["name"]: pool["versionSummary"] for pool in status["pools"]} == {
+        "gpu": "digits@2,1",
+        "cpu": "digits@1",
+    }
+    (digits,) = status["models"]
+    assert (digits["versions"], digits["replicas"], digits["desired"]) == ([2, 1], 1, 2)
 
 
 def failed(number: int) -> VersionStatus:

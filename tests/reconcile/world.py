@@ -77,6 +77,8 @@ class World:
         self.objects: dict[ObjectRef, dict[str, Any]] = {}
         self.cached_pods: list[dict[str, Any]] = []
         self.answers: ModelStatuses = {"digits": (version(1),)}
+        self.answers_of: dict[str, ModelStatuses] = {}
+        """By address, where a server answers otherwise."""
         self.reloads: list[ModelServerConfig] = []
         self.events: list[tuple[str, str, str]] = []
         self.writes: list[str] = []
@@ -161,7 +163,7 @@ class World:
     # The model servers
 
     async def status(self, address: str, model_names: Sequence[str], *, timeout_seconds: float) -> ModelStatuses:
-        return self.answers
+        return self.answers_of.get(address, self.answers)
 
     async def reload(self, address: str, config: ModelServerConfig, *, timeout_seconds: float) -> None:
         self.reloads.append(config)

@@ -196,6 +196,9 @@ class PoolStatus(ApiModel):
     desired: Count = Field(description="Replicas that are wanted.")
     ready: Count = Field(description="Replicas that serve every model and take requests.")
     updated: Count = Field(description="Replicas of the newest pod template.")
+    version_summary: Annotated[str, Field(max_length=256)] | None = Field(
+        default=None, description="Versions that ready replicas of this pool report AVAILABLE: digits@2,1 resnet@7."
+    )
     message: Annotated[str, Field(max_length=1024)] | None = Field(
         default=None, description="Why replicas are missing, where they are."
     )
@@ -210,6 +213,7 @@ class ModelStatus(ApiModel):
         description="Versions that at least one ready replica reports AVAILABLE, highest first.",
         json_schema_extra=set_list(),
     )
+    desired: Count | None = Field(default=None, description="Replicas that are to serve it, over all pools.")
     replicas: Count = Field(default=0, description="Ready replicas on which the expected versions are AVAILABLE.")
     message: Annotated[str, Field(max_length=1024)] | None = Field(
         default=None, description="What a server says of a version that did not load."

@@ -10,9 +10,10 @@ from tfserving_operator.api.model import Model
 from tfserving_operator.api.servedmodel import ModelStatus, PoolStatus, ServedModelStatus
 from tfserving_operator.reconcile.conditions import Verdict, set_conditions
 from tfserving_operator.reconcile.faults import decide_degraded
-from tfserving_operator.reconcile.model_statuses import available_versions, wanted_failures
+from tfserving_operator.reconcile.model_statuses import ModelStatuses, available_versions, wanted_failures
 from tfserving_operator.reconcile.observed import InvalidServedModel, Observed
 from tfserving_operator.reconcile.plan import Plan, Refusal
+from tfserving_operator.reconcile.pod_view import PodView
 from tfserving_operator.reconcile.pool_state import pool_state
 from tfserving_operator.reconcile.scaling_status import autoscaling_status, scaling_verdicts
 from tfserving_operator.reconcile.verdicts import decide_progressing, decide_ready
@@ -27,8 +28,8 @@ def compute_status(observed: Observed, plan: Plan, refusals: Sequence[Refusal]) 
     """Return the whole status. Equal inputs give an equal status, transition times included."""
     model = observed.model
     pools = [pool_state(observed, plan, name) for name in (*plan.replicas, *plan.retained)]
-    models = [_model_status(observed, entry) for entry in model.spec.models]
     desired, ready = sum(pool.desired for pool in pools), sum(pool.ready for pool in pools)
+    models = _model_statuses(observed, observed.pods, desired)
     degraded = decide_degraded(observed, pools, refusals)
     progressing = decide_progressing(observed, plan, pools, degraded)
     verdicts = {
@@ -69,6 +70,7 @@ def compute_status(observed: Observed, plan: Plan, refusals: Sequence[Refusal]) 
                 desired=pool.desired,
                 ready=pool.ready,
                 updated=pool.updated,
+                version_summary=version_summary(_model_statuses(observed, pool.pods, pool.desired)) or None,
                 message=shorten(pool.problem.message) if pool.problem else None,
             )
             for pool in pools
@@ -108,9 +110,14 @@ def compute_invalid_status(invalid: InvalidServedModel, *, now: datetime) -> Ser
     )
 
 
-def _model_status(observed: Observed, model: Model) -> ModelStatus:
-    ready = [pod for pod in observed.pods if pod.is_ready and pod.uid in observed.model_statuses]
-    answers = [observed.model_statuses[pod.uid] for pod in ready]
+def _model_statuses(observed: Observed, pods: Sequence[PodView], desired: int) -> list[ModelStatus]:
+    """Return what ``pods``, of which ``desired`` are wanted, say of each model."""
+    ready = [pod.uid for pod in pods if pod.is_ready]
+    answers = [observed.model_statuses[uid] for uid in ready if uid in observed.model_statuses]
+    return [_model_status(answers, model, desired) for model in observed.model.spec.models]
+
+
+def _model_status(answers: Sequence[ModelStatuses], model: Model, desired: int) -> ModelStatus:
     available = [available_versions(statuses, model.name) for statuses in answers]
     wanted = set(model.versions.specific or ())
     newest = max((version for versions in available for version in versions), default=None)
@@ -119,6 +126,7 @@ def _model_status(observed: Observed, model: Model) -> ModelStatus:
     return ModelStatus(
         name=model.name,
         versions=sorted(set().union(*available), reverse=True)[:64],
+        desired=desired,
         replicas=sum(bool(expected) and expected <= versions for versions in available),
         message=shorten("; ".join(failures)) if failures else None,
     )
