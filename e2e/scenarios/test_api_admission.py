@@ -159,6 +159,16 @@ def _largest_manifest() -> dict[str, Any]:
     pairs = {f"example.com/{i:060d}": "x" * 63 for i in range(64)}
     amounts = {f"example.com/{i}": "1Gi" for i in range(16)}
     named = [{"name": f"name-{i}", "command": ["x"] * 16} for i in range(32)]
+    sidecar = {
+        "env": [{"name": f"NAME_{i}"} for i in range(16)],
+        "ports": [{"containerPort": 9000 + i, "name": f"port-{i}"} for i in range(64)],
+        "volumeMounts": [{"mountPath": f"/{i:0100d}", "name": "x"} for i in range(8)],
+    }
+    server = {
+        "name": "server",
+        "env": [{"name": f"NAME_{i}"} for i in range(128)],
+        "volumeMounts": [{"mountPath": f"/{i:0255d}", "name": "x"} for i in range(32)],
+    }
     batch_sizes = list(range(1, 65))
     pool = {
         "accelerator": {},
@@ -170,7 +180,11 @@ def _largest_manifest() -> dict[str, Any]:
         "podAnnotations": pairs,
         "podTemplate": {
             "metadata": {"labels": pairs, "annotations": pairs},
-            "spec": {"containers": named, "initContainers": named, "volumes": named},
+            "spec": {
+                "containers": [server, *({**one, **sidecar} for one in named[1:])],
+                "initContainers": named,
+                "volumes": named,
+            },
         },
     }
     pools = [{"name": f"pool-{i}", **pool} for i in range(8)]

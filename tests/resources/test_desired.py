@@ -16,7 +16,6 @@ from tfserving_operator.resources.desired import (
     RunningPool,
     build_children,
     name_problems,
-    spec_problems,
 )
 from tfserving_operator.resources.replicas import hold_until_taken_over, share_replicas
 
@@ -129,22 +128,6 @@ def test_a_changed_spec_takes_the_new_fetcher_image() -> None:
     running = RunningPool(OPERATOR_IMAGE, "another-template")
     template = template_of(CASES["minimal"], fetcher_image="new:2", running={"default": running})
     assert template["spec"]["initContainers"][0]["image"] == "new:2"
-
-
-@pytest.mark.parametrize(
-    ("overlay", "problem"),
-    [
-        ({"restartPolicy": "Never"}, "restartPolicy belongs to the operator"),
-        ({"containers": [{"name": "server", "command": ["sh"]}]}, "containers[server].command belongs"),
-        ({"containers": [{"image": "x"}]}, "must be a list of objects that each have a name"),
-        ({"initContainers": [{"name": "fetch-m"}]}, "initContainers[fetch-m] is made by the operator"),
-        ({"volumes": [{"name": "models-config"}]}, "volumes[models-config] is made by the operator"),
-    ],
-)
-def test_a_pod_template_that_breaks_what_we_own_is_refused(overlay: dict[str, Any], problem: str) -> None:
-    pools = [{"name": "default", "podTemplate": {"spec": overlay}}]
-    spec = ServedModelSpec.model_validate(CASES["minimal"] | {"pools": pools})
-    assert [problem in text for text in spec_problems(spec)] == [True]
 
 
 @pytest.mark.parametrize(

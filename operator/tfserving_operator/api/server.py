@@ -36,7 +36,11 @@ class SecretKeyReference(ApiModel):
 
 
 # The first two are read by the stock image's entrypoint only, which the operator does not run.
-_RESERVED_VARIABLES = ["MODEL_BASE_PATH", "MODEL_NAME", "NVIDIA_VISIBLE_DEVICES"]
+RESERVED_VARIABLES = ("MODEL_BASE_PATH", "MODEL_NAME", "NVIDIA_VISIBLE_DEVICES")
+RESERVED_VARIABLES_MESSAGE = (
+    "MODEL_NAME and MODEL_BASE_PATH have no effect here (use spec.models), and NVIDIA_VISIBLE_DEVICES "
+    "would take devices away from other pods (use pools[].accelerator): remove the variable"
+)
 
 
 class EnvironmentVariable(ApiModel):
@@ -46,9 +50,8 @@ class EnvironmentVariable(ApiModel):
         json_schema_extra=validations(
             cel("has(self.value) != has(self.secretKeyRef)", "give exactly one of value and secretKeyRef"),
             cel(
-                f"!(self.name in {cel_list(_RESERVED_VARIABLES)})",
-                "MODEL_NAME and MODEL_BASE_PATH have no effect here (use spec.models), and NVIDIA_VISIBLE_DEVICES "
-                "would take devices away from other pods (use pools[].accelerator): remove the variable",
+                f"!(self.name in {cel_list(RESERVED_VARIABLES)})",
+                RESERVED_VARIABLES_MESSAGE,
                 fieldPath=".name",
             ),
         )

@@ -24,7 +24,7 @@ from tfserving_operator.resources.names import (
     pool_selector,
     server_config_name,
 )
-from tfserving_operator.resources.pod_overlay import overlay_problems
+from tfserving_operator.resources.overlay_problems import overlay_problems
 from tfserving_operator.resources.pod_template import PodTemplateInputs, build_pod_template
 from tfserving_operator.resources.server_config import build_server_files
 from tfserving_operator.resources.services import (

@@ -2,86 +2,41 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tfserving_operator.api.pod_template import (
-    OWNED_INIT_CONTAINERS,
-    OWNED_POD_FIELDS,
-    OWNED_SERVER_FIELDS,
-    OWNED_VOLUMES,
-    RESERVED_LABELS,
-    RESERVED_PREFIX,
-    PodTemplate,
-)
+from tfserving_operator.api.pod_template import PodTemplate
 
 Manifest = dict[str, Any]
 
-_MERGE_KEYS: Mapping[str, str] = {
-    "containers": "name",
-    "initContainers": "name",
-    "ephemeralContainers": "name",
-    "volumes": "name",
-    "env": "name",
-    "volumeMounts": "mountPath",
-    "volumeDevices": "devicePath",
-    "ports": "containerPort",
-    "imagePullSecrets": "name",
-    "hostAliases": "ip",
-    "topologySpreadConstraints": "topologyKey",
-    "resourceClaims": "name",
-    "schedulingGates": "name",
-    "claims": "name",
+MERGE_KEYS: Mapping[str, tuple[str, ...]] = {
+    "containers": ("name",),
+    "initContainers": ("name",),
+    "ephemeralContainers": ("name",),
+    "volumes": ("name",),
+    "env": ("name",),
+    "volumeMounts": ("mountPath",),
+    "volumeDevices": ("devicePath",),
+    "ports": ("containerPort",),
+    "imagePullSecrets": ("name",),
+    "hostAliases": ("ip",),
+    "topologySpreadConstraints": ("topologyKey", "whenUnsatisfiable"),
+    "resourceClaims": ("name",),
+    "schedulingGates": ("name",),
+    "claims": ("name",),
 }
-"""Lists that core/v1 merges by key (``patchMergeKey`` in the Kubernetes API types); others are replaced."""
+"""Lists that core/v1 merges by keys (``listMapKey`` in the Kubernetes API types); others are replaced."""
 
-
-def overlay_problems(overlay: PodTemplate, *, pool: str) -> list[str]:
-    """Say, in a sentence each, what ``overlay`` would break of what the operator owns; empty when it may be merged.
-
-    Admission refuses all of this; a ServedModel from before a rule of today is caught here.
-    """
-    where = f"pools[{pool}].podTemplate"
-    for kind in ("containers", "initContainers", "volumes"):
-        if not _is_named_list(overlay.spec.get(kind, [])):
-            return [f"{where}.spec.{kind} must be a list of objects that each have a name"]
-    return [*_owned_fields(overlay, where), *_owned_names(overlay, where), *_reserved_labels(overlay, where)]
-
-
-def _owned_fields(overlay: PodTemplate, where: str) -> list[str]:
-    servers = [container for container in overlay.spec.get("containers", []) if container["name"] == "server"]
-    return [
-        *(f"{where}.spec.{field} belongs to the operator: remove it" for field in OWNED_POD_FIELDS & {*overlay.spec}),
-        *(
-            f"{where}.spec.containers[server].{field} belongs to the operator: use spec.server or remove it"
-            for server in servers
-            for field in OWNED_SERVER_FIELDS
-            if field in server
-        ),
-    ]
-
-
-def _owned_names(overlay: PodTemplate, where: str) -> list[str]:
-    owned = {"initContainers": OWNED_INIT_CONTAINERS, "volumes": OWNED_VOLUMES}
-    return [
-        f"{where}.spec.{kind}[{item['name']}] is made by the operator: choose another name"
-        for kind, pattern in owned.items()
-        for item in overlay.spec.get(kind, [])
-        if re.match(pattern, item["name"])
-    ]
-
-
-def _reserved_labels(overlay: PodTemplate, where: str) -> list[str]:
-    return [
-        f"{where}.metadata.labels[{label}] is reserved: remove it"
-        for label in overlay.metadata.labels
-        if label.startswith(RESERVED_PREFIX) or label in RESERVED_LABELS
-    ]
+_REPLACED_ITEMS = frozenset({"env"})
+"""Lists whose items are replaced as a whole: a variable has a value or a valueFrom, never both."""
 
 
 def overlay_pod_template(template: Manifest, overlay: PodTemplate) -> Manifest:
-    """Return ``template`` with ``overlay`` merged over it: maps key by key, named lists by name, the rest replaced."""
+    """Return ``template`` with ``overlay`` merged over it: maps key by key, named lists by name, the rest replaced.
+
+    A null takes nothing away: it counts as left out, as it does in the rest of the API. Otherwise it could take away
+    the operator's volumes or security context.
+    """
     metadata = template["metadata"]
     return {
         "metadata": {
@@ -96,25 +51,22 @@ def _merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> Manifest:
     merged = dict(base)
     for key, value in overlay.items():
         if value is None:
-            merged.pop(key, None)
-        elif isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
+            continue
+        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
             merged[key] = _merge(merged[key], value)
-        elif key in _MERGE_KEYS and isinstance(value, list) and isinstance(merged.get(key), list):
-            merged[key] = _merge_lists(merged[key], value, _MERGE_KEYS[key])
+        elif key in MERGE_KEYS and isinstance(value, list) and isinstance(merged.get(key), list):
+            merged[key] = _merge_lists(merged[key], value, key)
         else:
             merged[key] = value
     return merged
 
 
-def _merge_lists(base: Sequence[Any], overlay: Sequence[Any], merge_key: str) -> list[Any]:
-    by_key = {item.get(merge_key): item for item in base}
+def _merge_lists(base: Sequence[Any], overlay: Sequence[Any], field: str) -> list[Any]:
+    def identity(item: Mapping[str, Any]) -> tuple[Any, ...]:
+        return tuple(item.get(key) for key in MERGE_KEYS[field])
+
+    by_identity = {identity(item): item for item in base}
     for item in overlay:
-        key = item.get(merge_key)
-        by_key[key] = _merge(by_key[key], item) if key in by_key else item
-    return list(by_key.values())
-
-
-def _is_named_list(items: Any) -> bool:
-    return isinstance(items, list) and all(
-        isinstance(item, Mapping) and isinstance(item.get("name"), str) for item in items
-    )
+        own = by_identity.get(identity(item))
+        by_identity[identity(item)] = item if own is None or field in _REPLACED_ITEMS else _merge(own, item)
+    return list(by_identity.values())
