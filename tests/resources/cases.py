@@ -75,6 +75,122 @@ CASES: dict[str, dict[str, Any]] = {
             }
         ],
     },
+    # What the cases above leave at its default.
+    "everything": {
+        "models": [
+            {
+                "name": "digits",
+                "source": {"uri": "s3://bucket/digits", "credentials": {"secretName": "s3"}, "sizeLimit": "2Gi"},
+                "versions": {"latest": 3},
+                "labels": {"stable": 7},
+            },
+            {"name": "Words", "source": {"uri": "https://host/{version}.tar.gz"}, "versions": {"specific": [2, 1]}},
+        ],
+        "server": {
+            "image": "registry.example.com/serving@sha256:0a1b",
+            "imagePullPolicy": "IfNotPresent",
+            "threads": {"intraOp": 3, "interOp": 2, "rest": 24, "grpc": 48},
+            "xla": {"cpu": True},
+            "mixedPrecision": "bfloat16",
+            "warmup": {"iterations": 5},
+            "env": [
+                {"name": "TF_CPP_MIN_LOG_LEVEL", "value": "1"},
+                {"name": "TF_ENABLE_ONEDNN_OPTS", "value": "1"},
+                {"name": "TOKEN", "secretKeyRef": {"name": "store", "key": "token"}},
+            ],
+            "flags": [
+                {"name": "rest_api_timeout_in_ms", "value": "5000"},
+                {"name": "num_load_threads", "value": "2"},
+                {"name": "grpc_channel_arguments", "value": "grpc.max_concurrent_streams=100"},
+            ],
+            "loadTimeoutSeconds": 301,
+            "drainSeconds": 30,
+        },
+        "batching": {
+            "maxBatchSize": 64,
+            "batchTimeout": "500us",
+            "maxEnqueuedBatches": 128,
+            "numBatchThreads": 6,
+            "threadPoolName": "shared",
+            "allowedBatchSizes": [8, 64],
+            "padVariableLengthInputs": True,
+            "enableLargeBatchSplitting": True,
+            "maxExecutionBatchSize": 64,
+        },
+        "replicas": 5,
+        "pools": [
+            {
+                "name": "gpu",
+                "accelerator": {"resource": "amd.com/gpu"},
+                "replicas": {"fixed": 2},
+                "resources": {
+                    "requests": {"cpu": 2, "memory": "4Gi"},
+                    "limits": {"cpu": 4, "memory": "8Gi", "ephemeral-storage": "1Gi"},
+                },
+                "scheduling": {
+                    "nodeSelector": {"disk": "ssd"},
+                    "tolerations": [
+                        {"key": "spot", "value": "yes", "effect": "NoExecute", "tolerationSeconds": 60},
+                    ],
+                    "affinity": {
+                        "nodeAffinity": {
+                            "requiredDuringSchedulingIgnoredDuringExecution": {
+                                "nodeSelectorTerms": [
+                                    {"matchExpressions": [{"key": "gpu", "operator": "In", "values": ["mi300"]}]}
+                                ]
+                            }
+                        }
+                    },
+                    "topologySpreadConstraints": [
+                        {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway"},
+                        {
+                            "maxSkew": 2,
+                            "topologyKey": "rack",
+                            "whenUnsatisfiable": "DoNotSchedule",
+                            "labelSelector": {"matchLabels": {"tier": "gold"}},
+                        },
+                    ],
+                    "priorityClassName": "serving",
+                    "runtimeClassName": "rocm",
+                },
+                "batching": {"maxBatchSize": 16, "numBatchThreads": 2},
+                "server": {
+                    "threads": {"rest": 8},
+                    "xla": {"gpu": True},
+                    "env": [
+                        {"name": "TF_CPP_MIN_LOG_LEVEL", "value": "3"},
+                        {"name": "CUDA_CACHE_PATH", "value": "/tmp/kernels"},
+                    ],
+                    "flags": [
+                        {"name": "num_load_threads", "value": "3"},
+                        {"name": "saved_model_tags", "value": "serve,gpu"},
+                    ],
+                },
+                "updateStrategy": {"maxSurge": "25%", "maxUnavailable": "10%"},
+                "podLabels": {"tier": "gold"},
+                "podAnnotations": {"prometheus.io/scrape": "false"},
+                "podTemplate": {
+                    "metadata": {"annotations": {"example.com/note": "merged last"}},
+                    "spec": {
+                        "containers": [
+                            {
+                                "name": "server",
+                                "resources": {"claims": [{"name": "link"}]},
+                                "securityContext": {"runAsUser": 2000},
+                                "volumeMounts": [{"name": "scratch", "mountPath": "/scratch"}],
+                            }
+                        ],
+                        "volumes": [{"name": "scratch", "emptyDir": {"sizeLimit": "1Gi"}}],
+                        "securityContext": {"fsGroup": 2000},
+                        "resourceClaims": [{"name": "link", "resourceClaimTemplateName": "link"}],
+                    },
+                },
+            },
+            {"name": "cpu", "replicas": {"min": 1, "max": 8}, "resources": {"limits": {"cpu": "2500m"}}},
+        ],
+        "disruption": {"maxUnavailable": "25%"},
+        "networking": {"serviceType": "NodePort", "restPort": 80, "grpcPort": 9000},
+    },
 }
 
 
