@@ -130,6 +130,16 @@ def test_a_changed_spec_takes_the_new_fetcher_image() -> None:
     assert template["spec"]["initContainers"][0]["image"] == "new:2"
 
 
+@pytest.mark.parametrize("constraint", [{}, {"labelSelector": None}], ids=["left out", "null"])
+def test_a_constraint_without_a_selector_spreads_the_pool(constraint: dict[str, Any]) -> None:
+    scheduling = {"topologySpreadConstraints": [{"topologyKey": "zone", **constraint}]}
+    template = template_of(SERVED | {"pools": [{"name": "cpu", "scheduling": scheduling}]})
+    [spread] = template["spec"]["topologySpreadConstraints"]
+    selected = spread["labelSelector"]["matchLabels"]
+    assert selected["tfserving.dev/pool"] == "cpu"
+    assert selected.items() <= template["metadata"]["labels"].items()
+
+
 @pytest.mark.parametrize(
     ("limits", "volume", "arguments"),
     [

@@ -106,15 +106,23 @@ def _pod_spec(
 
 def _scheduling(model_name: str, pool: Pool) -> Manifest:
     scheduling = pool.scheduling
-    selector = {"labelSelector": {"matchLabels": pool_selector(model_name, pool.name)}}
     return {
         "nodeSelector": scheduling.node_selector,
         "tolerations": [t.model_dump(by_alias=True, exclude_none=True) for t in scheduling.tolerations],
         "affinity": scheduling.affinity,
-        "topologySpreadConstraints": [selector | constraint for constraint in scheduling.topology_spread_constraints],
+        "topologySpreadConstraints": [
+            _with_selector(constraint, model_name, pool) for constraint in scheduling.topology_spread_constraints
+        ],
         "priorityClassName": scheduling.priority_class_name,
         "runtimeClassName": scheduling.runtime_class_name,
     }
+
+
+def _with_selector(constraint: Manifest, model_name: str, pool: Pool) -> Manifest:
+    """Without a selector a constraint counts no pods; a null, which the API server keeps here, is none either."""
+    if constraint.get("labelSelector") is not None:
+        return constraint
+    return constraint | {"labelSelector": {"matchLabels": pool_selector(model_name, pool.name)}}
 
 
 def _server_container(spec: ServedModelSpec, pool: Pool, server: EffectiveServer, parts: ModelVolumes) -> Manifest:
