@@ -89,6 +89,39 @@ def test_late_requests_at_every_load_mean_that_replicas_cannot_help() -> None:
     assert found.carries == pytest.approx(100, rel=0.1)
 
 
+@pytest.mark.parametrize(
+    ("seen", "carries"),
+    [
+        pytest.param([(40.0, 0.5), (5.0, 0.1)], 6.0, id="a step beyond the least"),
+        pytest.param([(40.0, 0.5), (20.0, 0.12), (5.0, 0.1)], 24.0, id="a step beyond the highest"),
+        pytest.param([(40.0, 0.05), (20.0, 0.12), (5.0, 0.1)], 24.0, id="what was faster at more load is of before"),
+        pytest.param([(40.0, 0.5), (7.0, 0.16), (5.9, 0.11), (5.0, 0.1)], 6.48, id="to just below what is slower"),
+        pytest.param([(40.0, 0.5), (7.0, 0.0), (5.9, 0.11), (5.0, 0.1)], 7.08, id="a backlog says nothing"),
+    ],
+)
+def test_where_all_is_late_a_replica_carries_what_it_answers_nearly_as_fast_as_at_little_load(
+    seen: list[tuple[float, float]], carries: float
+) -> None:
+    curve = CapacityCurve()
+    for load, seconds in seen * 5:
+        sample = LoadSample(
+            load=load, requests=load * 30, late_share=1.0, failed_share=0.0, seconds=30, mean_seconds=seconds
+        )
+        curve = curve.learned(sample, aim=AIM)
+    found = estimate(curve)
+    assert found.cannot_be_kept
+    assert found.carries == pytest.approx(carries, rel=0.05)
+
+
+def test_what_was_in_time_before_service_took_longer_does_not_say_that_replicas_cannot_help() -> None:
+    curve = fed([80.0, 85.0, 90.0] * 20)
+    for load in [85.0] * 8 + [40.0, 38.0, 41.0]:
+        sample = LoadSample(load=load, requests=load * 30, late_share=load / 400, failed_share=0.0, seconds=30)
+        curve = curve.learned(sample, aim=AIM)
+        assert not estimate(curve).cannot_be_kept
+    assert estimate(curve).carries < 40
+
+
 def test_refusals_at_every_load_are_an_overload_that_replicas_do_help() -> None:
     curve = CapacityCurve()
     for load in [400.0, 200.0]:

@@ -178,3 +178,19 @@ def test_a_load_of_very_many_requests_is_thinned_out_where_replicas_are_made_up(
 
 def test_no_requests_at_all_can_be_prepared() -> None:
     assert prepared(spec(), load=steady(0, 600)).most == 10
+
+
+def test_a_made_up_replica_keeps_the_promise_where_service_takes_longest() -> None:
+    load = trace({0: 100, 300: 100, 360: 100, 600: 100}, service_time_scale=[1, 1, 3, 3])
+    replica = prepared(spec(), load=load).pools[0].replica
+    slow = replica_capacity(replica.slowed(3), objective_seconds=0.068, percent=99)
+    assert slow == pytest.approx(100 / 8, rel=0.15)
+
+
+def test_the_peak_is_made_to_need_no_more_devices_than_there_are() -> None:
+    pools = [
+        {"name": "gpu", "accelerator": {}, "replicas": {"max": 8}},
+        {"name": "cpu", "replicas": {"min": 1, "max": 8}},
+    ]
+    load = trace({0: 100, 300: 100, 600: 100}, gpus_available=[8, 2, 2])
+    assert any("needs 8 replicas" in each for each in prepared(spec(pools=pools), load=load).assumptions)

@@ -59,6 +59,25 @@ def test_what_other_programs_write_is_read(content: bytes, tmp_path: Path) -> No
 def test_what_was_put_right_is_said() -> None:
     assert "sorted" in parse(HEADER + "60,2\n0,1\n").assumptions[0]
     assert "count once" in parse(HEADER + "0,1\n60,2\n60,2\n").assumptions[0]
+    it = parse("Time_Seconds,users,requests_per_second,note\n0,7,1,\n60,,2,x\n")
+    assert "left out: users, note" in it.assumptions[0]
+    assert it.requests_per_second.tolist() == [1, 2]
+
+
+def test_the_heaviest_loads_are_those_that_no_other_exceeds_in_both() -> None:
+    rates = {0.0: 100.0, 60.0: 80.0, 120.0: 90.0, 180.0: 10.0}
+    it = trace(rates, service_time_scale=[1, 2, 1.5, 3])
+    assert it.heaviest_loads() == ((10, 3), (80, 2), (90, 1.5), (100, 1))
+    assert trace(rates).heaviest_loads() == ((100, 1),)
+
+
+def test_the_heaviest_loads_are_few_and_no_lighter_than_any_row() -> None:
+    times = np.arange(0, 10_000, 10.0)
+    it = trace(dict(zip(times, 50 + times % 77, strict=True)), service_time_scale=(1 + times % 613 / 600).tolist())
+    loads = it.heaviest_loads()
+    assert len(loads) <= 8
+    for rate, scale in zip(it.requests_per_second, it.service_time_scale, strict=True):
+        assert any(rate <= heavy and scale <= slow for heavy, slow in loads)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +88,6 @@ def test_what_was_put_right_is_said() -> None:
         ("0,10\n60,20\n", "no column time_seconds and requests_per_second"),
         ("time_seconds;requests_per_second\n0;1\n", "no column time_seconds"),
         ("time_seconds,rps\n0,1\n", "no column requests_per_second"),
-        ("time_seconds,requests_per_second,users\n0,1,2\n", "unknown column 'users'"),
         ("time_seconds,time_seconds,requests_per_second\n0,0,1\n", "column twice"),
         (HEADER, "0 rows"),
         (HEADER + "0,10\n", "1 rows"),

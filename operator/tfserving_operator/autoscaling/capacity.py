@@ -38,6 +38,12 @@ STEEPNESS = 4.0
 that a request keeps busy for half of the objective (two must be ahead of it to make it late), 8 to 15 at 99% in queues
 of one to sixteen servers with shorter requests (M/M/c)."""
 NEAR = BIN_GROWTH**2
+HOPELESS_LATE = 1.5
+HOPELESS_SLOWER = 1.3
+HOPELESS_FAILED = 0.05
+"""Where the objective cannot be kept, a replica carries as much as makes no more than 1.5 times as many requests late
+as at best, takes no more than 1.3 times as long, and refuses no more than 5%: one server is idle for two thirds to
+three quarters of the time then (M/D/1, M/M/1), so it is far from overload."""
 LEAST_ANSWERED = 0.25
 """Share of a load that a replica is taken to answer at least."""
 _LEAST_EVIDENCE = 2.0
@@ -63,6 +69,15 @@ class LoadBin:
     """Of the late ones, those that were refused or given up: a sign of a queue that overflows."""
     late_above: float = 0.0
     """Of the late ones, those beyond the bucket edge above the objective."""
+    timed: float = 0.0
+    """Requests of which it is known how long they took at this load."""
+    spent_seconds: float = 0.0
+    """What those took together, by Little's law."""
+
+    @property
+    def mean_seconds(self) -> float:
+        """What a request took; 0 where that is not known."""
+        return self.spent_seconds / self.timed if self.timed > 0 else 0.0
 
     @property
     def answered(self) -> float:
@@ -106,6 +121,8 @@ class LoadSample:
     """Length of the window, as far as it is new."""
     late_above_share: float | None = None
     """At the bucket edge above the objective; None where it is not known."""
+    mean_seconds: float = 0.0
+    """What a request took; 0 where that is not known, or says nothing of this load."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,14 +160,16 @@ class CapacityCurve:
             return self
         evidence = min(sample.requests, SAMPLE_EVIDENCE)
         new = _bin_at(sample.load, evidence, sample.late_share * evidence, sample.failed_share * evidence)
+        if sample.mean_seconds > 0:
+            new = replace(new, timed=evidence, spent_seconds=sample.mean_seconds * evidence)
         if sample.late_above_share is not None:
             new = replace(new, late_above=sample.late_above_share * evidence)
-        is_late = self._late_share(new) > 2 * aim
+        late_share = self._late_share(new)
         near, far = (0.5 ** (sample.seconds / life) for life in (HALF_LIFE_SECONDS, _FAR_HALF_LIFE_SECONDS))
         kept: list[LoadBin] = []
         for each in self.bins:
             keep = near if abs(each.step - new.step) <= _NEARBY_BINS else far
-            if self._contradicts(each, new, is_late, aim):
+            if self._contradicts(each, new, late_share, aim):
                 keep *= CONTRADICTED_KEEPS
             if each.step == new.step:
                 new = _together(_faded(each, min(keep, (MOST_EVIDENCE - evidence) / each.requests)), new)
@@ -161,16 +180,22 @@ class CapacityCurve:
             kept.remove(min(kept, key=lambda each: each.requests))
         return replace(self, bins=tuple(sorted(kept, key=lambda each: each.step)))
 
-    def estimate(self, *, aim: float, promised: float) -> CapacityEstimate | None:
+    def estimate(self, *, aim: float, promised: float, may_be_hopeless: bool = True) -> CapacityEstimate | None:
         """Return what a replica carries while the share of late requests is ``aim``; None where nothing is known.
 
-        ``promised`` is the share that may be late by the objective.
+        ``promised`` is the share that may be late by the objective. Unless ``may_be_hopeless``, less load is expected
+        to help, whatever was seen.
         """
         if not self.bins:
             return None
         late = _fitted([(each.requests, self._late_share(each)) for each in self.bins], aim)
         if late[0] > aim:
-            return self._without_good_load(late, aim=aim, promised=promised)
+            lowest = self.bins[0]
+            if may_be_hopeless and self._is_hopeless(late, promised):
+                carries = self._nearly_as_good_as_at_best()
+                return CapacityEstimate(carries, carries, 0.3, True, late[0], cannot_be_kept=True)
+            guess = (0.9 - 0.3 * min(1.0, late[0])) * lowest.answered
+            return CapacityEstimate(guess, guess, 0.2 * _weight(lowest), True, late[0])
         last_good = max(index for index, share in enumerate(late) if share <= aim)
         good = self.bins[last_good]
         hopeful = good.load * _step_beyond(late[last_good], aim)
@@ -187,30 +212,50 @@ class CapacityCurve:
     def _late_share(self, each: LoadBin) -> float:
         return self.late_of(each.late, each.late_above, each.requests) / each.requests
 
-    def _contradicts(self, each: LoadBin, new: LoadBin, is_late: bool, aim: float) -> bool:
+    def _contradicts(self, each: LoadBin, new: LoadBin, late_share: float, aim: float) -> bool:
         """Whether a bin was better at more load than the new sample, or worse at less."""
-        if is_late:
-            return each.step > new.step + 1 and self._late_share(each) <= aim
+        if late_share > 2 * aim:
+            return each.step > new.step + 1 and self._late_share(each) <= max(aim, late_share / 2)
         return each.step < new.step - 1 and self._late_share(each) > 2 * aim
 
-    def _without_good_load(self, late: Sequence[float], *, aim: float, promised: float) -> CapacityEstimate:
+    def _is_hopeless(self, late: Sequence[float], promised: float) -> bool:
+        """Whether too many are late at the lowest load, and much less load than elsewhere did not make it better."""
         lowest = self.bins[0]
         higher = next((index for index, each in enumerate(self.bins) if each.load >= 1.6 * lowest.load), None)
-        is_hopeless = (
+        return (
             higher is not None
             and late[0] > promised
             and late[0] >= 0.6 * late[higher]
+            and not self._is_of_before(self.bins[higher], lowest)
             and lowest.requests >= SAMPLE_EVIDENCE / 10
-            and lowest.failed <= 0.05 * lowest.requests
+            and lowest.failed <= HOPELESS_FAILED * lowest.requests
         )
-        if is_hopeless:
-            best = min(1.0, 1.5 * late[0])
-            holding = max(index for index, share in enumerate(late) if share <= best)
-            return CapacityEstimate(
-                self.bins[holding].load, self.bins[holding].load, 0.3, True, late[0], cannot_be_kept=True
-            )
-        guess = (0.9 - 0.3 * min(1.0, late[0])) * lowest.answered
-        return CapacityEstimate(guess, guess, 0.2 * _weight(lowest), True, late[0])
+
+    def _is_of_before(self, higher: LoadBin, lowest: LoadBin) -> bool:
+        """Whether more load was much better: that was before the service time changed, and says nothing of now."""
+        is_faster = 0 < higher.mean_seconds < 0.8 * lowest.mean_seconds
+        return is_faster or self._late_share(higher) < 0.6 * self._late_share(lowest)
+
+    def _nearly_as_good_as_at_best(self) -> float:
+        """The load that is worth having where the objective cannot be kept: well below the one that makes it worse.
+
+        What is late anyway says nothing of that when it is all of them; what a request takes on average does. More
+        load is tried step by step.
+        """
+        best = self.bins[0]
+        most_late = HOPELESS_LATE * self._late_share(best)
+        longest_seconds = HOPELESS_SLOWER * best.mean_seconds
+        good = best
+        for each in self.bins:
+            if self._is_of_before(each, best):
+                break
+            if best.timed > 0 and each.timed <= 0:
+                continue  # Its requests waited for others that came before, and say nothing of this load.
+            is_slow = each.mean_seconds > longest_seconds
+            if is_slow or self._late_share(each) > most_late or each.failed > HOPELESS_FAILED * each.requests:
+                return max(good.load, min(BOLDEST_STEP * good.load, each.answered / BIN_GROWTH))
+            good = each
+        return BOLDEST_STEP * good.load if best.timed > 0 else good.load
 
 
 def _bin_at(load: float, requests: float, late: float, failed: float = 0.0) -> LoadBin:
@@ -219,7 +264,14 @@ def _bin_at(load: float, requests: float, late: float, failed: float = 0.0) -> L
 
 def _faded(each: LoadBin, keep: float) -> LoadBin:
     return LoadBin(
-        each.step, each.requests * keep, each.late * keep, each.load, each.failed * keep, each.late_above * keep
+        each.step,
+        each.requests * keep,
+        each.late * keep,
+        each.load,
+        each.failed * keep,
+        each.late_above * keep,
+        each.timed * keep,
+        each.spent_seconds * keep,
     )
 
 
@@ -233,6 +285,8 @@ def _together(one: LoadBin, other: LoadBin) -> LoadBin:
         load,
         one.failed + other.failed,
         one.late_above + other.late_above,
+        one.timed + other.timed,
+        one.spent_seconds + other.spent_seconds,
     )
 
 

@@ -17,11 +17,20 @@ _STEADY_WITHIN = 0.05
 """Share of the replicas that may come or go within a window: large pools never stand quite still."""
 _BACKLOG_WINDOWS = 3
 """For so many windows after a load, late requests may be its backlog."""
+_DRAINING_SHARE = 0.25
+_DRAINING_WINDOWS = 40
+"""While more than that share is late without a pause, it may be for as long as the overload took, and for at most so
+many windows: replicas that were overloaded for minutes have a long queue, and new ones beside them do not shorten it.
+"""
 _KEPT_OF_AN_OLD_CONFIG = 0.1
 """Confidence in what was measured with other models, batching or resources."""
+_HOPELESS_WINDOWS = 4
+"""For so long it must look as if replicas could not help until that is believed: replicas are given up for it."""
 SURELY_CARRIED_IN_FLIGHT = 0.08
 """A replica with so few requests in flight on average has an idle server for nearly each that comes: whatever is late
 then, more replicas cannot prevent. At a few requests a minute this is known long before a curve is."""
+SAME_LOAD = 1.2
+"""A load up to this much above another is about the same."""
 JUMP_SHARE = 0.3
 """Change of a replica's load from one window to the next beyond which nothing is learned, on top of chance."""
 _CHANCE = 3.0
@@ -63,6 +72,10 @@ class PoolKnowledge:
     """When the number of ready replicas changed, and to what."""
     loads: tuple[WindowLoad, ...] = ()
     """Of the last windows, by time."""
+    late_since: float | None = None
+    """Since when a large share of the requests is late; None while it is not."""
+    hopeless_since: float | None = None
+    """Since when every sample says that the objective cannot be kept."""
     before_late: tuple[CapacityCurve, CapacityEstimate | None] | None = None
     """What was known before the newest sample that was learned from, if many of its requests were late."""
 
@@ -105,8 +118,12 @@ class PoolKnowledge:
             return knowledge
         fewest, most = _ready_since(ready_log, at - window)
         load = WindowLoad(at, signals.requests_per_second / max(1, most), signals.requests_per_second / max(1, fewest))
-        loads = (*(each for each in knowledge.loads if each.at > at - _BACKLOG_WINDOWS * window), load)
-        knowledge = replace(knowledge, loads=loads, looked_at=at)
+        late_since = knowledge._late_since(signals, at, place)
+        backlog_seconds = _BACKLOG_WINDOWS * window
+        if late_since is not None:
+            backlog_seconds = min((at - late_since + backlog_seconds) / 2, _DRAINING_WINDOWS * window)
+        loads = (*(each for each in knowledge.loads if each.at > at - backlog_seconds), load)
+        knowledge = replace(knowledge, loads=loads, looked_at=at, late_since=late_since)
         is_steady = ready_log[0][0] <= at - window and most - fewest <= _STEADY_WITHIN * most
         is_news = signals.state is SignalState.MEASURED and at - knowledge.learned_at >= window / 2
         if not is_steady or pool.is_rolling_out or not is_news:
@@ -117,6 +134,12 @@ class PoolKnowledge:
         return knowledge._learned(
             signals, at, (fewest + most) / 2, aim=aim, sized_for=sized_for or aim, promised=promised, place=place
         )
+
+    def _late_since(self, signals: PoolSignals, at: float, place: float) -> float | None:
+        outcome = outcomes(signals, place=place)
+        if outcome.late_below <= _DRAINING_SHARE * outcome.requests:
+            return None
+        return at - _BACKLOG_WINDOWS * signals.window_seconds if self.late_since is None else self.late_since
 
     def _without_begin_of_burst(self, window_seconds: float) -> PoolKnowledge:
         """Return what is known where the load of the newest window jumped.
@@ -168,7 +191,7 @@ class PoolKnowledge:
         window = signals.window_seconds
         new_seconds = min(window, at - self.learned_at)
         outcome = outcomes(signals, place=place)
-        load = signals.requests_per_second / ready
+        own_load = load = signals.requests_per_second / ready
         curve = replace(self.curve, place=place)
         counts = (outcome.late_below * window, outcome.late_above * window, outcome.requests * window)
         if curve.late_of(*counts) > 2 * aim * counts[2]:
@@ -181,14 +204,22 @@ class PoolKnowledge:
             late_above_share=_share(outcome.late_above, outcome.requests),
             failed_share=_share(outcome.failed, outcome.requests),
             seconds=new_seconds,
+            mean_seconds=_mean_seconds(signals) if load <= SAME_LOAD * own_load else 0.0,
         )
         before = (self.curve, self.estimate) if self.curve.bins and sample.late_share > 2 * aim else None
         curve = curve.learned(sample, aim=aim)
+        estimate = curve.estimate(aim=sized_for, promised=promised)
+        hopeless_since = None
+        if estimate is not None and estimate.cannot_be_kept:
+            hopeless_since = at if self.hopeless_since is None else self.hopeless_since
+            if at - hopeless_since < _HOPELESS_WINDOWS * window:
+                estimate = curve.estimate(aim=sized_for, promised=promised, may_be_hopeless=False)
         seen_seconds = self.seen_seconds + new_seconds
         return replace(
             self,
             curve=curve,
-            estimate=_at_least(curve.estimate(aim=sized_for, promised=promised), _surely_carried(signals)),
+            estimate=_at_least(estimate, _surely_carried(signals)),
+            hopeless_since=hopeless_since,
             learned_at=at,
             before_late=before,
             seen_seconds=seen_seconds,
@@ -208,6 +239,11 @@ def _jumps(loads: tuple[WindowLoad, ...], *, window_seconds: float, replicas: in
     low, high = sorted((before.most, newest.most))
     chance = _CHANCE * math.sqrt(high / (replicas * window_seconds))
     return high - low > JUMP_SHARE * high + chance
+
+
+def _mean_seconds(signals: PoolSignals) -> float:
+    """What a request takes, by Little's law; 0 where that is not known."""
+    return _share(signals.concurrency or 0.0, signals.requests_per_second)
 
 
 def _share(part: float, whole: float) -> float:

@@ -14,9 +14,15 @@ def scaled(pools: Sequence[Pool]) -> list[Pool]:
     return [pool for pool in pools if pool.replicas.fixed is None]
 
 
-def most_replicas(spec: ServedModelSpec) -> int | None:
-    """Return the most replicas that autoscaling may run, over all pools that are scaled; None where nothing bounds."""
-    by_pool = [pool.replicas.max for pool in scaled(spec.pools)]
+def most_replicas(spec: ServedModelSpec, *, devices: int | None = None) -> int | None:
+    """Return the most replicas that autoscaling may run, over all pools that are scaled; None where nothing bounds.
+
+    ``devices`` is how many replicas of pools with an accelerator find one; None for all of them.
+    """
+    by_pool = [
+        pool.replicas.max if devices is None or pool.accelerator is None else min(pool.replicas.max or devices, devices)
+        for pool in scaled(spec.pools)
+    ]
     limits = [] if None in by_pool else [sum(limit or 0 for limit in by_pool)]
     if spec.autoscaling is not None and spec.autoscaling.max_replicas is not None:
         limits.append(spec.autoscaling.max_replicas)

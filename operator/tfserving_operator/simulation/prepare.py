@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
-
 from tfserving_operator.api.autoscaling import Autoscaling, AutoscalingMode, Objective
 from tfserving_operator.api.servedmodel import ServedModelSpec
 from tfserving_operator.api.server import duration_micros
@@ -144,16 +142,17 @@ def _pools(
     """Return the pools, and the most replicas over all that are scaled."""
     given = {pool.name: pool for pool in scenario.pools}
     fixed = sum(pool.replicas.fixed or 0 for pool in spec.pools)
-    peak_rate = float(np.max(trace.requests_per_second * trace.service_time_scale))
-    peak_replicas = _peak_replicas(spec, scenario)
+    loads = trace.heaviest_loads()
+    peak_replicas = _peak_replicas(spec, scenario, trace)
+    of_one = tuple((rate / (peak_replicas + fixed), scale) for rate, scale in loads)
     replicas = []
     for pool in spec.pools:
         it = Given(pool, given.get(pool.name, PoolScenario(name=pool.name)), pool.batching or spec.batching)
-        demand = Demand(peak_rate / (peak_replicas + fixed), peak_replicas, objective, scenario.requests_per_arrival)
+        demand = Demand(of_one, peak_replicas, objective, scenario.requests_per_arrival)
         replicas.append((it, build_replica(it, demand, assumptions)))
     most = most_replicas(spec)
     if most is None:
-        enough = _enough_replicas([replica for _, replica in replicas], peak_rate, fixed, objective, scenario)
+        enough = _enough_replicas([replica for _, replica in replicas], loads, fixed, objective, scenario)
         most = max(enough, least_replicas(spec.pools) + 1)
         assumptions.append(f"nothing bounds the replicas, so at most {most} are taken: give every pool replicas.max")
     worlds = (
@@ -171,9 +170,10 @@ def _pools(
     return tuple(worlds), most
 
 
-def _peak_replicas(spec: ServedModelSpec, scenario: Scenario) -> float:
+def _peak_replicas(spec: ServedModelSpec, scenario: Scenario, trace: Trace) -> float:
     """Return how many replicas the trace's peak needs where nothing says what a batch costs."""
-    most, least = most_replicas(spec), least_replicas(spec.pools)
+    devices = None if trace.gpus_available is None else int(trace.gpus_available.min())
+    most, least = most_replicas(spec, devices=devices), least_replicas(spec.pools)
     if scenario.peak_replicas is not None:
         return scenario.peak_replicas
     if most is not None:
@@ -183,17 +183,25 @@ def _peak_replicas(spec: ServedModelSpec, scenario: Scenario) -> float:
 
 
 def _enough_replicas(
-    replicas: Sequence[Replica], peak_rate: float, fixed: int, objective: Objective, scenario: Scenario
+    replicas: Sequence[Replica],
+    loads: Sequence[tuple[float, float]],
+    fixed: int,
+    objective: Objective,
+    scenario: Scenario,
 ) -> int:
     """Return a bound that leaves room above what the trace's peak needs."""
-    capacity = min(
-        replica_capacity(
-            replica,
-            objective_seconds=duration_micros(objective.latency) / 1e6,
-            percent=objective.percent,
-            burst=scenario.requests_per_arrival,
+
+    def needed_at(rate: float, scale: float) -> int:
+        capacity = min(
+            replica_capacity(
+                replica.slowed(scale),
+                objective_seconds=duration_micros(objective.latency) / 1e6,
+                percent=objective.percent,
+                burst=scenario.requests_per_arrival,
+            )
+            for replica in replicas
         )
-        for replica in replicas
-    )
-    needed = math.ceil(peak_rate / capacity) - fixed if capacity > 0 else DEFAULT_PEAK_REPLICAS
+        return math.ceil(rate / capacity) - fixed if capacity > 0 else DEFAULT_PEAK_REPLICAS
+
+    needed = max(needed_at(rate, scale) for rate, scale in loads)
     return min(MOST_REPLICAS, max(1, math.ceil(needed / PEAK_SHARE)))

@@ -32,10 +32,16 @@ _STEPS = 12
 class Demand:
     """What a replica is made to carry where nothing says what a batch costs."""
 
-    rate: float
+    loads: tuple[tuple[float, float], ...]
+    """What one replica is to carry: requests per second, each at a factor of the service time."""
     peak_replicas: float
     objective: Objective
     burst: float
+
+    @property
+    def rate(self) -> float:
+        """The heaviest load, in requests per second of normal service time."""
+        return max(rate * scale for rate, scale in self.loads)
 
 
 @dataclass(frozen=True)
@@ -108,9 +114,14 @@ def _factor_that_fits(replica: Replica, demand: Demand) -> float:
     seconds, percent = duration_micros(demand.objective.latency) / 1e6, demand.objective.percent
 
     def is_kept(factor: float) -> bool:
-        slowed = replica.slowed(factor)
-        share = share_at(slowed, demand.rate, objective_seconds=seconds, percent=percent, burst=demand.burst)
-        return share >= percent / 100
+        shares = (
+            share_at(
+                replica.slowed(factor * scale), rate, objective_seconds=seconds, percent=percent, burst=demand.burst
+            )
+            for rate, scale in demand.loads
+            if rate > 0
+        )
+        return all(share >= percent / 100 for share in shares)
 
     high = _slowest(replica, seconds)
     low = high * 1e-4

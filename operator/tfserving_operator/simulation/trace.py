@@ -26,6 +26,7 @@ _MOST_REQUESTS_PER_SECOND = 1e7
 _MOST_SERVICE_TIME_SCALE = 1000.0
 _MOST_DAYS = 366
 _MOST_SHOWN = 100
+_MOST_FACTORS = 8
 
 
 _Row = tuple[int, list[float]]
@@ -69,6 +70,20 @@ class Trace:
     def requests(self) -> float:
         """Expected requests over all of it."""
         return float(self.requests_until(self.times_seconds[-1:])[0])
+
+    def heaviest_loads(self) -> tuple[tuple[float, float], ...]:
+        """Return the loads that no other exceeds both in requests per second and in the factor of the service time.
+
+        Factors are rounded up to a few, so that there are few loads.
+        """
+        factors = np.unique(np.quantile(self.service_time_scale, np.linspace(0, 1, _MOST_FACTORS), method="higher"))
+        level = factors[np.searchsorted(factors, self.service_time_scale)]
+        loads: list[tuple[float, float]] = []
+        for factor in factors[::-1]:
+            rate = float(self.requests_per_second[level == factor].max())
+            if not loads or rate > loads[-1][0]:
+                loads.append((rate, float(factor)))
+        return tuple(loads)
 
     def thinned(self, factor: int) -> Trace:
         """Return the trace with one request for every ``factor`` of this one."""
@@ -136,7 +151,10 @@ def parse_trace(lines: Iterable[str], *, name: str) -> Trace:
         for row in reader
         if _is_content(row)
     ]
+    columns, ignored = [column for column in columns if column in COLUMNS], [c for c in columns if c not in COLUMNS]
     rows, assumptions = _in_order(rows, columns.index("time_seconds"), name)
+    if ignored:
+        assumptions = (f"columns of {name} that mean nothing here are left out: {', '.join(ignored)}", *assumptions)
     if len(rows) < 2:
         raise TraceError(f"{name} has {len(rows)} rows of data: write at least two, for a beginning and an end")
     table = dict(zip(columns, np.array([numbers for _, numbers in rows], dtype=np.float64).T, strict=True))
@@ -200,16 +218,11 @@ def _is_content(row: Sequence[str]) -> bool:
 def _columns(header: list[str] | None, name: str) -> list[str]:
     if header is None:
         raise TraceError(f"{name} is empty: write a CSV file with the header {_HEADER}")
-    columns = [cell.strip() for cell in header]
+    columns = [cell.strip().lower() for cell in header]
     shown = ",".join(columns)[:_MOST_SHOWN]
     missing = [column for column in REQUIRED_COLUMNS if column not in columns]
-    unknown = [column for column in columns if column not in COLUMNS]
     if missing:
         raise TraceError(f"{name} has no column {' and '.join(missing)}: its first line is {shown!r}, write {_HEADER}")
-    if unknown:
-        raise TraceError(
-            f"{name} has the unknown column {unknown[0][:_MOST_SHOWN]!r}: remove it, the header is {_HEADER}"
-        )
     if len(set(columns)) < len(columns):
         raise TraceError(f"{name} has a column twice: its first line is {shown!r}, write {_HEADER}")
     return columns
@@ -218,7 +231,7 @@ def _columns(header: list[str] | None, name: str) -> list[str]:
 def _numbers(row: list[str], columns: list[str], where: str) -> list[float]:
     if len(row) != len(columns):
         raise TraceError(f"{where}: {len(row)} values for {len(columns)} columns: write {','.join(columns)}")
-    return [_number(cell, column, where) for cell, column in zip(row, columns, strict=True)]
+    return [_number(cell, column, where) for cell, column in zip(row, columns, strict=True) if column in COLUMNS]
 
 
 def _number(cell: str, column: str, where: str) -> float:

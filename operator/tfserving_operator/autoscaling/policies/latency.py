@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 from tfserving_operator.autoscaling.allocation import Mix, mix_for
 from tfserving_operator.autoscaling.decision import ScalingRule
-from tfserving_operator.autoscaling.error_budget import ErrorBudget, leeway, price_of_late
+from tfserving_operator.autoscaling.error_budget import PLANNED, ErrorBudget, leeway, price_of_late
 from tfserving_operator.autoscaling.forecast import RateForecast
 from tfserving_operator.autoscaling.overload import Backlog
 from tfserving_operator.autoscaling.patience import Patience
@@ -68,7 +68,8 @@ class LatencyPolicy:
         spent = state.budget.spent(
             situation.promised, prior_requests=1800 * max(1.0, state.forecast.level), place=situation.place
         )
-        price = price_of_late(spent)
+        # Where no replica helps, more of them are worth no more than usual, however much is late.
+        price = price_of_late(min(spent, PLANNED) if _is_hopeless(situation) else spent)
         aim = situation.promised * leeway(spent)
         state = replace(state, aim=aim, patience=_next_patience(situation, state, price))
         demand = _demand(situation, state, price)
@@ -242,7 +243,7 @@ def _needed_trim(situation: Situation, plan: _Plan, trim: float) -> float:
     load = situation.load
     if not situation.is_steady or situation.pending or plan.mix.total > situation.current or load.ready == 0:
         return trim
-    if any(each.cannot_be_kept for each in situation.estimates.values()):
+    if _is_hopeless(situation):
         return trim
     if situation.history.mean(2 * load.window_seconds) > plan.carries * load.ready:
         return trim
@@ -256,6 +257,10 @@ def _needed_trim(situation: Situation, plan: _Plan, trim: float) -> float:
     return min(4.0, max(trim, trim * (wanted - 0.5) / max(1, plan.mix.total + situation.fixed.ready)))
 
 
+def _is_hopeless(situation: Situation) -> bool:
+    return any(each.cannot_be_kept for each in situation.estimates.values())
+
+
 def _want(situation: Situation, state: LatencyState, demand: _Demand, plan: _Plan) -> Want:
     rule = ScalingRule.FORECAST
     words = (
@@ -264,7 +269,7 @@ def _want(situation: Situation, state: LatencyState, demand: _Demand, plan: _Pla
     )
     if state.surge_at is not None:
         rule = ScalingRule.PANIC
-    elif any(each.cannot_be_kept for each in situation.estimates.values()):
+    elif _is_hopeless(situation):
         rule = ScalingRule.REPLICAS_CANNOT_HELP
         best = min(each.late_at_best for each in situation.estimates.values() if each.cannot_be_kept)
         words += f", of which {best:.2%} are late even at little load, so that more replicas would not help:"
