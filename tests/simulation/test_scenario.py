@@ -83,4 +83,4 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     "file", sorted((ROOT / "benchmarks/autoscaling/scenarios").glob("*.yaml")), ids=lambda f: f.stem
 )
 def test_the_benchmark_s_scenarios_are_some(file: Path) -> None:
-    Scenario.model_validate(yaml.safe_load(file.read_text())["scenario"])
+    assert read_scenario(file) == Scenario.model_validate(yaml.safe_load(file.read_text())["scenario"])

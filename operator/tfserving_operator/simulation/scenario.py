@@ -184,6 +184,8 @@ def read_scenario(path: Path) -> Scenario:
         raise ScenarioError(f"cannot read the scenario {path}: {error.strerror or error}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ScenarioError(f"the scenario {path} is not YAML: {' '.join(str(error).split())}") from error
+    if isinstance(content, dict) and set(content) == {"scenario", "manifest"}:
+        content = content["scenario"]  # A case of the benchmark; the manifest is given by itself here.
     try:
         return Scenario.model_validate(content or {})
     except ValidationError as error:
