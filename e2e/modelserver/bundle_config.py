@@ -44,6 +44,7 @@ def _from_flags(options: ServerOptions) -> pb.SessionBundleConfig:
     config.enable_model_warmup = options.enable_model_warmup
     if options.num_request_iterations_for_warmup > 0:
         config.model_warmup_options.num_request_iterations.value = options.num_request_iterations_for_warmup
+    config.mixed_precision = options.mixed_precision
     return config
 
 

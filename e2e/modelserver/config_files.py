@@ -21,16 +21,17 @@ OWN_TYPE = r"[type.googleapis.com/modelserver.wire.\1]"
 def read_text_proto(path: str, message: MessageType) -> MessageType:
     """Return ``message`` filled from the file at ``path``; an unknown field makes the whole file invalid."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        content = Path(path).read_bytes()
     except FileNotFoundError as error:
         raise StatusError(Code.NOT_FOUND, f"{path}; No such file or directory") from error
     except OSError as error:
         raise StatusError(Code.PERMISSION_DENIED, f"{path}; {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise _invalid(path) from error
+    if not content:
+        # The real server maps files into memory, which the kernel refuses for none at all (EINVAL).
+        raise StatusError(Code.INVALID_ARGUMENT, f"{path}; Invalid argument")
     try:
-        return text_format.Parse(FOREIGN_TYPE.sub(OWN_TYPE, text), message)
-    except text_format.ParseError as error:
+        return text_format.Parse(FOREIGN_TYPE.sub(OWN_TYPE, content.decode()), message)
+    except (text_format.ParseError, UnicodeDecodeError) as error:
         raise _invalid(path) from error
 
 

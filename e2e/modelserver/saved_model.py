@@ -27,10 +27,15 @@ Signatures = Mapping[str, pb.SignatureDef]
 
 def read_signatures(version_path: Path, tags: Collection[str]) -> Signatures:
     """Return the signatures of the meta graph with exactly ``tags`` in the model at ``version_path``."""
+    return dict(read_meta_graph(version_path, tags).signature_def)
+
+
+def read_meta_graph(version_path: Path, tags: Collection[str]) -> pb.MetaGraphDef:
+    """Return the meta graph with exactly ``tags`` in the model at ``version_path``."""
     model = read_saved_model(version_path)
     for graph in model.meta_graphs:
         if set(graph.meta_info_def.tags) == set(tags):
-            return dict(graph.signature_def)
+            return graph
     available = " ".join(f"{{ {' '.join(graph.meta_info_def.tags)} }}" for graph in model.meta_graphs)
     raise StatusError(
         Code.NOT_FOUND,

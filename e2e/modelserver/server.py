@@ -21,11 +21,14 @@ from e2e.modelserver.inference import Inference
 from e2e.modelserver.light_executor import LightExecutor
 from e2e.modelserver.loading import Loader
 from e2e.modelserver.metrics import ServerMetrics
+from e2e.modelserver.mixed_precision import PrecisionAnnounced
 from e2e.modelserver.options import ServerOptions, request_threads
 from e2e.modelserver.rest_front import RestFront, RestSettings
 from e2e.modelserver.servables import DECISION_INTERVAL_SECONDS, LoadSettings, ServableManager
 from e2e.modelserver.statuses import Code, StatusError
+from e2e.modelserver.thread_pool_factories import refuse_thread_pool_factory
 from e2e.modelserver.wire import config_pb2 as pb
+from e2e.modelserver.xla import WithoutXla
 
 if TYPE_CHECKING:
     from e2e.modelserver.executor import Executor
@@ -88,7 +91,9 @@ class ModelServer:
     async def _open_grpc(self, core: ServerCore, inference: Inference) -> None:
         options = self.options
         if options.thread_pool_factory_config_file:
-            read_text_proto(options.thread_pool_factory_config_file, pb.ThreadPoolFactoryConfig())
+            refuse_thread_pool_factory(
+                read_text_proto(options.thread_pool_factory_config_file, pb.ThreadPoolFactoryConfig())
+            )
         front = GrpcFront(
             core,
             inference,
@@ -196,13 +201,22 @@ def core_settings(options: ServerOptions, platforms: frozenset[str], time_factor
 
 
 def make_executor(options: ServerOptions, faults: Faults, bundle: pb.SessionBundleConfig) -> Executor:
-    """Return the executor that ``STANDIN_EXECUTOR`` names; else TensorFlow's where it is installed."""
+    """Return the executor that ``STANDIN_EXECUTOR`` names, else TensorFlow's where it is installed, under the flags."""
+    executor = choose_executor(options, faults, bundle)
+    if not xla_wanted(options):
+        executor = WithoutXla(executor, tags_of(bundle))
+    return PrecisionAnnounced(executor, bundle.mixed_precision) if bundle.mixed_precision else executor
+
+
+def choose_executor(options: ServerOptions, faults: Faults, bundle: pb.SessionBundleConfig) -> Executor:
     choice = os.environ.get(EXECUTOR_VARIABLE) or ("tensorflow" if find_spec("tensorflow") else "light")
     if choice == "light":
         return LightExecutor(tags_of(bundle), faults)
     from e2e.modelserver.tensorflow_executor import TensorFlowExecutor
 
-    return TensorFlowExecutor(tags_of(bundle), bundle.session_config, xla=xla_wanted(options))
+    return TensorFlowExecutor(
+        tags_of(bundle), bundle.session_config, xla=xla_wanted(options), mixed_precision=bundle.mixed_precision
+    )
 
 
 def xla_wanted(options: ServerOptions) -> bool:
@@ -222,7 +236,10 @@ def channel_arguments(text: str) -> list[tuple[str, int | str]]:
 
 
 def server_credentials(options: ServerOptions) -> grpc.ServerCredentials | None:
-    """Return TLS credentials, None for plain text. An SSL config that cannot be read ends the process."""
+    """Return ALTS or TLS credentials, None for plain text. An SSL config that cannot be read ends the process."""
+    if options.use_alts_credentials:
+        # Empty outside Google Cloud: no port can be opened with them, here as in the real server.
+        return grpc.alts_server_credentials()
     if not options.ssl_config_file:
         return None
     config = pb.SSLConfig()

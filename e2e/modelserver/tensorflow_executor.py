@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from e2e.modelserver.mixed_precision import BFLOAT16
 from e2e.modelserver.options import request_threads
 from e2e.modelserver.saved_model import INIT_OP_SIGNATURES, Signatures, read_signatures
 from e2e.modelserver.statuses import Code, StatusError
@@ -21,7 +22,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow.core.protobuf import rewriter_config_pb2, saved_model_pb2
 
 log = logging.getLogger(__name__)
 
@@ -54,11 +55,16 @@ class TensorFlowSession:
 class TensorFlowExecutor:
     """Loads SavedModels with TensorFlow."""
 
-    def __init__(self, tags: Sequence[str], session_config: config_pb2.ConfigProto, *, xla: bool) -> None:
+    def __init__(
+        self, tags: Sequence[str], session_config: config_pb2.ConfigProto, *, xla: bool, mixed_precision: str
+    ) -> None:
         self._tags = tags
         self._config = tf.compat.v1.ConfigProto.FromString(session_config.SerializeToString())
         if not xla:
             self._config.graph_options.optimizer_options.global_jit_level = tf.compat.v1.OptimizerOptions.OFF
+        if mixed_precision == BFLOAT16:
+            rewrites = self._config.graph_options.rewrite_options
+            rewrites.auto_mixed_precision_onednn_bfloat16 = rewriter_config_pb2.RewriterConfig.ON
         self._threads = ThreadPoolExecutor(request_threads(), thread_name_prefix="session")
 
     async def load(self, name: str, version: int, path: Path) -> TensorFlowSession:

@@ -47,6 +47,7 @@ platform_configs { key: "tensorflow" value { source_adapter_config {
     legacy_config { batching_parameters { max_batch_size { value: 5 } } saved_model_tags: "gpu" }
   } } } }
 """
+THREAD_POOLS = 'thread_pool_factory_config { type_url: "type.googleapis.com/no.such.Config" }'
 SESSION = 'intra_op_parallelism_threads: 3 gpu_options { allow_growth: true } device_count { key: "GPU" value: 0 }'
 
 
@@ -70,6 +71,7 @@ def test_model_server_config_has_the_fields_and_numbers_of_the_original(tmp_path
         pytest.param(SSL, pb.SSLConfig(), id="SSLConfig"),
         pytest.param(SESSION, pb.ConfigProto(), id="ConfigProto"),
         pytest.param(PLATFORM, pb.PlatformConfigMap(), id="PlatformConfigMap"),
+        pytest.param(THREAD_POOLS, pb.ThreadPoolFactoryConfig(), id="ThreadPoolFactoryConfig"),
     ],
 )
 def test_each_file_format_is_read_and_an_unknown_field_makes_it_invalid(
@@ -79,6 +81,11 @@ def test_each_file_format_is_read_and_an_unknown_field_makes_it_invalid(
     with pytest.raises(StatusError, match="Invalid protobuf file") as caught:
         parse(tmp_path, text + " no_such_field: 1", type(message)())
     assert caught.value.status.code is Code.INVALID_ARGUMENT
+
+
+def test_a_file_without_a_byte_is_no_config_without_models(tmp_path: Path) -> None:
+    with pytest.raises(StatusError, match=f"INVALID_ARGUMENT: {tmp_path}/file; Invalid argument"):
+        parse(tmp_path, "", pb.ModelServerConfig())
 
 
 def test_an_empty_wrapper_means_zero_and_a_missing_one_the_default(tmp_path: Path) -> None:
@@ -117,6 +124,45 @@ def test_flags_overwrite_the_session_config_file(tmp_path: Path) -> None:
     assert session.gpu_options.allow_growth
 
 
+@pytest.mark.parametrize(
+    ("mode", "logged"),
+    [
+        ("", None),
+        ("bfloat16", "Running inference with bfloat16 auto mixed precision"),
+        ("float16", "float16 auto mixed precision is not supported. Valid option: bfloat16"),
+    ],
+)
+async def test_any_mixed_precision_loads_models_and_an_unknown_one_is_only_warned_of(
+    model: Path, mode: str, logged: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    async with running(f"--model_base_path={model}", "--model_name=m", f"--mixed_precision={mode}") as server:
+        assert (await server.predict()).status_code == 200
+    assert [text for text in caplog.messages if "mixed precision" in text] == ([logged] if logged else [])
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "message"),
+    [
+        pytest.param("thread_pool_factory_config {}", Code.INVALID_ARGUMENT,
+                     "Supplied config's type_url could not be parsed: ", id="no type"),
+        pytest.param(THREAD_POOLS, Code.INTERNAL,
+                     "Unable to find compiled-in proto descriptor of type no.such.Config", id="unknown type"),
+        pytest.param("thread_pool_factory_config { [type.googleapis.com/tensorflow.serving.SSLConfig] {} }",
+                     Code.INVALID_ARGUMENT,
+                     "Couldn't find factory for config proto message type tensorflow.serving.SSLConfig",
+                     id="type of something else"),
+    ],
+)  # fmt: skip
+async def test_a_stock_build_has_no_thread_pool_factory(
+    tmp_path: Path, model: Path, text: str, code: Code, message: str
+) -> None:
+    file = tmp_path / "pools.config"
+    file.write_text(text)
+    status = await start_failure(f"--model_base_path={model}", f"--thread_pool_factory_config_file={file}")
+    assert (status.code, status.message) == (code, message)
+
+
 def test_session_parallelism_is_ignored_beside_intra_op_parallelism() -> None:
     options = parse_command_line(["--tensorflow_session_parallelism=2", "--tensorflow_intra_op_parallelism=5"]).options
     (bundle,) = bundle_configs(options).values()
@@ -124,7 +170,7 @@ def test_session_parallelism_is_ignored_beside_intra_op_parallelism() -> None:
     assert (session.intra_op_parallelism_threads, session.inter_op_parallelism_threads) == (5, 0)
 
 
-@pytest.mark.parametrize("text", ["", "model_config_list {}"], ids=["empty file", "empty list"])
+@pytest.mark.parametrize("text", ["# None.", "model_config_list {}"], ids=["no list", "empty list"])
 async def test_a_config_without_models_starts_at_once(tmp_path: Path, text: str) -> None:
     file = tmp_path / "models.config"
     file.write_text(text)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from e2e.modelserver.flag_parsing import parse_command_line, usage_text
-from e2e.modelserver.model_writer import write_light_model
 from e2e.modelserver.options import FLAGS, ServerOptions
 from e2e.modelserver.statuses import Code
-from tests.modelserver.harness import model_config, model_entry, run_process, start_failure
+from tests.modelserver.harness import free_port, model_config, model_entry, run_process, start_failure
 
 CPUS = len(os.sched_getaffinity(0))
 
@@ -232,15 +232,42 @@ async def test_a_missing_config_file_keeps_the_server_from_starting(tmp_path: Pa
     assert status.code is Code.NOT_FOUND
 
 
-def test_a_failed_start_prints_the_error_and_exits_255(tmp_path: Path) -> None:
-    file = tmp_path / "models.config"
+@pytest.mark.parametrize(
+    ("flag", "more"),
+    [
+        ("model_config_file", []),
+        ("batching_parameters_file", ["--enable_batching"]),
+        ("tensorflow_session_config_file", []),
+        ("platform_config_file", []),
+        ("thread_pool_factory_config_file", []),
+        ("monitoring_config_file", ["--rest_api_port={port}"]),
+    ],
+)
+def test_a_file_that_is_no_text_proto_is_printed_and_exits_255(
+    model: Path, short_folder: Path, flag: str, more: list[str]
+) -> None:
+    file = short_folder / "file"
     file.write_text("nonsense")
-    done = run_process(f"--model_config_file={file}")
+    flags = [f"--model_base_path={model}", "--port=0", f"--grpc_socket_path={short_folder}/s", f"--{flag}={file}"]
+    done = run_process(*flags, *(text.format(port=free_port()) for text in more))
     assert done.stdout == f"Failed to start server. Error: INVALID_ARGUMENT: Invalid protobuf file: '{file}'\n"
     assert done.returncode == 255
 
 
-def test_an_unreadable_ssl_config_aborts(tmp_path: Path) -> None:
-    write_light_model(tmp_path / "m", 1)
-    done = run_process(f"--model_base_path={tmp_path}/m", f"--ssl_config_file={tmp_path}/none", "--port=1")
-    assert done.returncode == -6
+@pytest.mark.parametrize("text", [None, "nonsense"], ids=["missing", "no text proto"])
+def test_an_ssl_config_that_cannot_be_read_aborts(model: Path, short_folder: Path, text: str | None) -> None:
+    file = short_folder / "file"
+    if text:
+        file.write_text(text)
+    flags = [f"--model_base_path={model}", "--port=0", f"--grpc_socket_path={short_folder}/s"]
+    done = run_process(*flags, f"--ssl_config_file={file}")
+    assert done.returncode == -signal.SIGABRT
+    assert "Check failed: " in done.stderr
+    assert done.stdout == ""
+
+
+async def test_alts_opens_no_port_outside_google_cloud(model: Path, short_folder: Path) -> None:
+    status = await start_failure(
+        f"--model_base_path={model}", f"--grpc_socket_path={short_folder}/s", "--use_alts_credentials"
+    )
+    assert (status.code, status.message) == (Code.INVALID_ARGUMENT, "Failed to BuildAndStart gRPC server")

@@ -13,8 +13,10 @@ from tests.modelserver.harness import running, sample_value, start_failure
 from tests.modelserver.test_predict import request_for
 
 
-def predict_record(values: list[float]) -> bytes:
-    return pb.PredictionLog(predict_log=pb.PredictLog(request=request_for(values))).SerializeToString()
+def predict_record(values: list[float], signature: str = "") -> bytes:
+    request = request_for(values)
+    request.model_spec.signature_name = signature
+    return pb.PredictionLog(predict_log=pb.PredictLog(request=request)).SerializeToString()
 
 
 def classify_record() -> bytes:
@@ -31,8 +33,13 @@ EXAMPLES = pb.Input(example_list=pb.ExampleList(examples=[tensors_pb2.Example()]
 
 
 def write_records(base: Path, records: Iterable[bytes]) -> Path:
-    """Write a model with ``records`` as a TFRecord file, checksums left zero, and return that file."""
+    """Write a model with ``records`` and return their file."""
     version = write_light_model(base, 1, {"serving_default": PREDICT, "c": CLASSIFY, "r": REGRESS})
+    return write_record_file(version, records)
+
+
+def write_record_file(version: Path, records: Iterable[bytes]) -> Path:
+    """Write ``records`` as a TFRecord file, checksums left zero, beside the version in directory ``version``."""
     (version / "assets.extra").mkdir()
     file = version / "assets.extra" / "tf_serving_warmup_requests"
     file.write_bytes(b"".join(struct.pack("<QI", len(record), 0) + record + bytes(4) for record in records))
