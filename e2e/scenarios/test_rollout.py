@@ -62,12 +62,12 @@ def test_no_request_is_lost_and_ready_stays_true(fleet: Fleet, two: dict[str, An
 
 
 def test_what_leaves_the_spec_is_removed_without_a_lost_request(fleet: Fleet, two: dict[str, Any]) -> None:
-    other = {**two, "name": "n"}
+    other = {**two, "name": "second"}
     fleet.serve("m", {"models": [two, other], "pools": [{"name": "default"}, {"name": "left"}]})
     with fleet.keeps_serving("m", "m"):
         fleet.serve("m", {"models": [two], "pools": [{"name": "other"}]}, timeout_seconds=120)
         fleet.wait("only the new pool's children are left", lambda: pools_of_children(fleet) == {"other"})
-    assert fleet.predict_path("m", "n") is None
+    assert fleet.predict_path("m", "second") is None
     model = fleet.get("servedmodel", "m")
     assert model is not None
     assert [entry["name"] for entry in model["status"]["models"]] == ["m"]
