@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from e2e.modelserver.crash import crash
 from e2e.modelserver.servables import Servable, ServableManager
 from e2e.modelserver.source import poll
 from e2e.modelserver.states import ServableId, State, StateMonitor, describe_unavailable
@@ -88,8 +89,7 @@ class ServerCore:
                 "ModelConfigList to another.",
             )
         if new_kind == "custom_model_config":
-            # The real server dies here (LOG(FATAL)); its message is kept.
-            raise StatusError(Code.UNIMPLEMENTED, "ModelServer does not yet support custom model config.")
+            crash("ModelServer does not yet support custom model config.")
         configs = config.model_config_list.config
         check_names_and_paths(configs)
         check_platforms_kept(self._config.model_config_list.config, configs)

@@ -15,6 +15,7 @@ import grpc.aio
 from e2e.modelserver.bundle_config import batching_of, bundle_configs, tags_of, warmup_of
 from e2e.modelserver.config_files import read_text_proto
 from e2e.modelserver.core import TENSORFLOW_PLATFORM, CoreSettings, ServerCore
+from e2e.modelserver.crash import crash
 from e2e.modelserver.faults import Faults
 from e2e.modelserver.grpc_front import GrpcFront
 from e2e.modelserver.inference import Inference
@@ -246,9 +247,7 @@ def server_credentials(options: ServerOptions) -> grpc.ServerCredentials | None:
     try:
         read_text_proto(options.ssl_config_file, config)
     except StatusError as error:
-        # A CHECK in the real server: no message of its own, no exit code, but SIGABRT.
-        log.critical("Check failed: %s", error)
-        os.abort()
+        crash(f"Check failed: {error}")
     return grpc.ssl_server_credentials(
         [(config.server_key.encode(), config.server_cert.encode())],
         root_certificates=config.custom_ca.encode() or None,

@@ -8,13 +8,15 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from e2e.modelserver.statuses import Code, StatusError
+from e2e.modelserver.statuses import Code, Status, StatusError
 from e2e.modelserver.wire import config_pb2 as pb
 
 log = logging.getLogger(__name__)
 
 VERSION_NUMBER = re.compile(r"\s*[+-]?[0-9]+\s*\Z")
 INT64_LIMIT = 1 << 63
+LINKED_SCHEMES = ("gs",)
+"""What stock builds read besides local paths. The stand-in finds nothing there."""
 
 Versions = dict[int, Path]
 
@@ -30,11 +32,11 @@ def poll(configs: Iterable[pb.ModelConfig]) -> dict[str, Versions]:
 
 def find_versions(config: pb.ModelConfig) -> Versions:
     base = Path(config.base_path)
-    if not base.exists():
+    missing = why_missing(config.base_path)
+    if missing:
         raise StatusError(
             Code.INVALID_ARGUMENT,
-            f"Could not find base path {config.base_path} for servable {config.name} with error "
-            f"NOT_FOUND: {config.base_path} not found",
+            f"Could not find base path {config.base_path} for servable {config.name} with error {missing}",
         )
     policy = config.model_version_policy
     if policy.WhichOneof("policy_choice") == "specific":
@@ -50,6 +52,14 @@ def find_versions(config: pb.ModelConfig) -> Versions:
             config.base_path,
         )
     return versions
+
+
+def why_missing(base_path: str) -> Status | None:
+    """Return why there is no directory ``base_path``, None when there is one."""
+    scheme, is_uri, _ = base_path.partition("://")
+    if is_uri and scheme not in LINKED_SCHEMES:
+        return Status(Code.UNIMPLEMENTED, f"File system scheme '{scheme}' not implemented (file: '{base_path}')")
+    return None if Path(base_path).exists() else Status(Code.NOT_FOUND, f"{base_path} not found")
 
 
 def _specific_versions_by_plain_name(config: pb.ModelConfig, base: Path) -> Versions | None:

@@ -358,6 +358,13 @@ async def test_with_per_model_parameters_a_version_without_them_is_not_batched(t
             assert batched is False  # refused, or run directly
 
 
+async def test_per_model_parameters_that_are_no_text_proto_fail_the_load(base: Path) -> None:
+    version = write_light_model(base, 1, batching_parameters="nonsense")
+    flags = ["--enable_batching", "--enable_per_model_batching_parameters", "--max_num_load_retries=0"]
+    status = await start_failure(f"--model_base_path={base}", *flags)
+    assert f"INVALID_ARGUMENT: Invalid protobuf file: '{version}/batching_params.pbtxt'" in status.message
+
+
 async def test_batching_is_not_reloaded(tmp_path: Path) -> None:
     async with batching_server(tmp_path, "max_batch_size { value: 2 }") as server:
         (tmp_path / "batching.config").write_text("max_batch_size { value: 9 }")

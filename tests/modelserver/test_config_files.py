@@ -114,7 +114,8 @@ def test_a_platform_config_file_replaces_batching_and_tag_flags(tmp_path: Path) 
 
 def test_flags_overwrite_the_session_config_file(tmp_path: Path) -> None:
     file = tmp_path / "session.config"
-    file.write_text(SESSION + " inter_op_parallelism_threads: 9")
+    session_config = SESSION.replace("gpu_options {", "gpu_options { per_process_gpu_memory_fraction: 0.9")
+    file.write_text(session_config + " inter_op_parallelism_threads: 9")
     options = parse_command_line(
         [f"--tensorflow_session_config_file={file}", "--tensorflow_session_parallelism=2"]
     ).options
@@ -122,6 +123,7 @@ def test_flags_overwrite_the_session_config_file(tmp_path: Path) -> None:
     session = bundle.session_config
     assert (session.intra_op_parallelism_threads, session.inter_op_parallelism_threads) == (2, 2)
     assert session.gpu_options.allow_growth
+    assert session.gpu_options.per_process_gpu_memory_fraction == 0
 
 
 @pytest.mark.parametrize(
@@ -168,6 +170,15 @@ def test_session_parallelism_is_ignored_beside_intra_op_parallelism() -> None:
     (bundle,) = bundle_configs(options).values()
     session = bundle.session_config
     assert (session.intra_op_parallelism_threads, session.inter_op_parallelism_threads) == (5, 0)
+
+
+async def test_a_config_file_makes_the_flags_for_one_model_mean_nothing(tmp_path: Path, model: Path) -> None:
+    file = tmp_path / "models.config"
+    file.write_text(model_config(model_entry("m", model)))
+    flags = [f"--model_config_file={file}", "--model_name=other", f"--model_base_path={tmp_path}/none"]
+    async with running(*flags) as server:
+        assert await server.states("m") == {1: "AVAILABLE"}
+        assert await server.states("other") == {}
 
 
 @pytest.mark.parametrize("text", ["# None.", "model_config_list {}"], ids=["no list", "empty list"])
@@ -220,6 +231,21 @@ def test_of_two_names_for_one_number_the_last_wins(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     config = text_format.Parse(model_entry("m", tmp_path), pb.ModelConfig())
     assert find_versions(config) == {1: tmp_path / "1"}
+
+
+@pytest.mark.parametrize(
+    ("base_path", "error"),
+    [
+        ("/none", "NOT_FOUND: /none not found"),
+        ("s3://bucket/m", "UNIMPLEMENTED: File system scheme 's3' not implemented (file: 's3://bucket/m')"),
+        ("hdfs://host/m", "UNIMPLEMENTED: File system scheme 'hdfs' not implemented (file: 'hdfs://host/m')"),
+        ("gs://bucket/m", "NOT_FOUND: gs://bucket/m not found"),
+    ],
+)
+def test_a_base_path_is_local_whatever_its_scheme_says(base_path: str, error: str) -> None:
+    with pytest.raises(StatusError) as caught:
+        find_versions(pb.ModelConfig(name="m", base_path=base_path))
+    assert caught.value.status.message == f"Could not find base path {base_path} for servable m with error {error}"
 
 
 def test_a_missing_base_path_ends_the_poll_of_all_models(tmp_path: Path) -> None:

@@ -216,6 +216,11 @@ async def test_flags_that_keep_the_server_from_starting(flags: list[str], messag
         pytest.param(model_config('name: "m" base_path: "/m"'),
                      "Illegal setting neither ModelServerConfig::model_type (deprecated) nor "
                      "ModelServerConfig::model_platform, model name is m", id="empty platform"),
+        pytest.param(model_config(model_entry("m", Path("/m"), "model_type: TENSORFLOW")),
+                     "Illegal setting both ModelServerConfig::model_type (deprecated) and "
+                     "ModelServerConfig::model_platform, model name is m", id="both ways to name the platform"),
+        pytest.param(model_config('name: "m" base_path: "/m" model_type: OTHER'),
+                     "ModelServerConfig::model_type choice 2 not supported.", id="other type"),
         pytest.param(model_config('name: "m" base_path: "/m" model_platform: "onnx"'),
                      "Model m requests unsupported platform onnx", id="unsupported platform"),
     ],
@@ -264,6 +269,14 @@ def test_an_ssl_config_that_cannot_be_read_aborts(model: Path, short_folder: Pat
     assert done.returncode == -signal.SIGABRT
     assert "Check failed: " in done.stderr
     assert done.stdout == ""
+
+
+def test_a_custom_model_config_aborts(tmp_path: Path) -> None:
+    file = tmp_path / "models.config"
+    file.write_text("custom_model_config {}")
+    done = run_process(f"--model_config_file={file}")
+    assert done.returncode == -signal.SIGABRT
+    assert "ModelServer does not yet support custom model config." in done.stderr
 
 
 async def test_alts_opens_no_port_outside_google_cloud(model: Path, short_folder: Path) -> None:

@@ -271,6 +271,18 @@ async def test_without_load_threads_one_load_holds_up_all_other_changes(tmp_path
             assert await server.states("a") == {2: "LOADING", 1: "AVAILABLE"}
 
 
+async def test_the_first_loads_are_at_the_same_time_even_without_load_threads(
+    short_folder: Path, tmp_path: Path
+) -> None:
+    models = ["a", "b", "c", "d"]
+    for name in models:
+        write_light_model(tmp_path / name, 1, behaviour=Behaviour(load_seconds=60))
+    config = tmp_path / "models.config"
+    config.write_text(model_config(*(model_entry(name, tmp_path / name) for name in models)))
+    async with starting(short_folder, f"--model_config_file={config}", "--num_load_threads=0") as (server, _):
+        await eventually(lambda: server.faults.loads_attempted == len(models), "all loads have begun")
+
+
 async def test_saved_model_tags_choose_the_meta_graph(model: Path) -> None:
     status = await start_failure(
         f"--model_base_path={model}", "--saved_model_tags=gpu,serve", "--max_num_load_retries=0"

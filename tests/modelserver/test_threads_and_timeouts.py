@@ -153,6 +153,15 @@ async def test_equal_ports_leave_rest_out(model: Path) -> None:
     await server.stop()
 
 
+async def test_grpc_is_on_its_port_and_its_socket_at_the_same_time(short_folder: Path, model: Path) -> None:
+    port = free_port()
+    flags = [f"--port={port}", f"--grpc_socket_path={short_folder}/s", f"--model_base_path={model}"]
+    async with running(*flags):
+        for address in (f"127.0.0.1:{port}", f"unix:{short_folder}/s"):
+            async with grpc.aio.insecure_channel(address) as channel:
+                await asyncio.wait_for(channel.channel_ready(), 20)
+
+
 async def test_tls_is_for_grpc_only(tmp_path: Path, model: Path) -> None:
     authority = Authority.create()
     file = ssl_config(tmp_path, authority)
