@@ -273,10 +273,18 @@ def test_a_node_can_join_later(pair: Cluster) -> None:
     _run(pair, "on-late", _IMAGE, node="late", limits={"nvidia.com/gpu": "1"})
 
 
-def test_nothing_is_left_when_the_owner_is_killed() -> None:
+def _press_ctrl_c(owner: subprocess.Popen[str]) -> None:
+    # A terminal tells all processes of the owner's group, those that belong to the cluster too.
+    os.killpg(owner.pid, signal.SIGINT)
+
+
+@pytest.mark.parametrize(
+    "end", [pytest.param(subprocess.Popen.kill, id="SIGKILL"), pytest.param(_press_ctrl_c, id="Ctrl-C")]
+)
+def test_nothing_is_left_when_the_owner_is_killed(end: Callable[[subprocess.Popen[str]], None]) -> None:
     """As after an Out of Memory kill or a cancelled CI job: no processes, links, mounts, control groups, files."""
     owner, facts = _start_in_another_process(detached=False)
-    owner.send_signal(signal.SIGKILL)
+    end(owner)
     owner.wait()
 
     _wait(lambda: not Path("/proc", str(facts["init_pid"])).exists(), "the end of the cluster's processes")
@@ -412,7 +420,9 @@ def _start_in_another_process(*, detached: bool) -> tuple[subprocess.Popen[str],
         time.sleep(600)
     """)
     project = Path(__file__).parents[2]
-    owner = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=project)
+    owner = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=project, process_group=0
+    )
     assert owner.stdout is not None
     with owner.stdout:
         return owner, json.loads(owner.stdout.readline())
