@@ -6,21 +6,25 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from e2e.cluster import Cluster, NotRunning
+from e2e.demo.embedded import EmbeddedCluster
 
 PROJECT = Path(__file__).resolve().parents[2]
 NAME = f"demo-test-{os.getpid()}"
 
 
-def demo(command: str) -> subprocess.CompletedProcess[str]:
+def demo(
+    command: str, *arguments: str, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "e2e.demo", command, "--name", NAME],
+        [sys.executable, "-m", "e2e.demo", command, *(arguments or ("--name", NAME))],
         cwd=PROJECT,
+        env=environment,
         capture_output=True,
         text=True,
         check=False,
@@ -40,6 +44,10 @@ def shown() -> Iterator[str]:
 
 @pytest.mark.timeout(1800)
 def test_a_prediction_comes_through_and_is_right(shown: str) -> None:
+    assert_the_prediction_is_right(shown)
+
+
+def assert_the_prediction_is_right(shown: str) -> None:
     said = re.search(r"The model says\s+(\d)", shown)
     wrote = re.search(r"The person wrote\s+(\d)\s+so it is right", shown)
     assert said and wrote and said[1] == wrote[1]
@@ -63,6 +71,21 @@ def test_running_it_again_finds_what_is_there_and_repairs_it(shown: str) -> None
     finished = demo("up")
     assert finished.returncode == 0, finished.stdout + finished.stderr
     assert re.search(r"^digits +True ", finished.stdout, re.MULTILINE)
+
+
+def test_the_cluster_of_the_kubeconfig_serves_as_well(shown: str) -> None:
+    cluster = Cluster.attach(NAME)
+    programs = [cluster.program("kubernetes", "kubectl").parent, cluster.program("helm", "helm").parent]
+    environment = {**cluster.env(), "PATH": ":".join([*map(str, programs), os.environ["PATH"]])}
+    arguments = ("--cluster", "current", "--operator-image", EmbeddedCluster(NAME).operator_image)
+
+    removed = demo("down", *arguments, environment=environment)
+    assert removed.returncode == 0, removed.stdout + removed.stderr
+    assert cluster.kubectl("get", "crd", "servedmodels.tfserving.dev", "--ignore-not-found").stdout == ""
+    again = demo("up", *arguments, environment=environment)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert_the_prediction_is_right(again.stdout)
+    assert "make demo-down CLUSTER=current" in again.stdout
 
 
 def test_afterwards_nothing_is_left(shown: str) -> None:

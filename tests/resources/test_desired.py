@@ -77,6 +77,7 @@ def template_of(spec: dict[str, Any], **inputs: Any) -> dict[str, Any]:
 
 
 CLAIM = {"name": "m", "source": {"uri": "pvc://claim/m"}}
+TLS = {"server": {"tls": {"secretName": "certificate"}}}
 SERVED = {"models": [CLAIM | {"versions": {"specific": [1, 2]}, "labels": {"stable": 1}}]}
 
 
@@ -108,6 +109,18 @@ SERVED = {"models": [CLAIM | {"versions": {"specific": [1, 2]}, "labels": {"stab
         ),
         pytest.param(SERVED, {"models": [*SERVED["models"], FETCHED]}, True, id="one more model"),
         pytest.param(SERVED, SERVED | {"server": {"image": "other"}}, True, id="image"),
+        pytest.param(
+            SERVED | TLS,
+            TLS | {"models": [CLAIM | {"versions": {"specific": [2, 3]}}]},
+            True,
+            id="versions with TLS, where the operator cannot call the server",
+        ),
+        pytest.param(
+            SERVED | TLS,
+            TLS | {"models": [CLAIM | {"versions": {"specific": [1, 2]}, "labels": {"stable": 2}}]},
+            True,
+            id="a label with TLS",
+        ),
     ],
 )
 def test_pods_roll_exactly_when_the_server_cannot_follow(
