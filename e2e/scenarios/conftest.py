@@ -15,10 +15,35 @@ from e2e.scenarios.fleet import Fleet
 from e2e.scenarios.model_store import CORRUPT, ModelStore, model_store
 from e2e.scenarios.platform import PROJECT, Platform, install_operator, provide_model_server
 
+HERE = Path(__file__).parent
+STAND_IN_ONLY = {
+    HERE / "autoscaling": "what a request costs has to be known, and cost nothing of the CPU",
+    HERE / "test_real_models.py": "it is about the stand-in itself",
+}
+"""What takes no part when ``--server-image`` asks for another server, and why."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let anyone with a registry run the scenarios against the real server."""
     parser.addoption("--server-image", help="Model server that this machine can pull; default: the stand-in.")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what can only be asked of the stand-in, when it is another server that is asked."""
+    if config.getoption("--server-image") is None:
+        return
+    left_out = [item for item in items if why_left_out(item)]
+    items[:] = [item for item in items if not why_left_out(item)]
+    config.hook.pytest_deselected(items=left_out)
+    if left_out and not items:
+        raise pytest.UsageError(
+            "no test is left for --server-image: these run the stand-in whatever it says. "
+            + "; ".join(f"{place.relative_to(HERE)}: {reason}" for place, reason in STAND_IN_ONLY.items())
+        )
+
+
+def why_left_out(item: pytest.Item) -> str | None:
+    return next((reason for place, reason in STAND_IN_ONLY.items() if item.path.is_relative_to(place)), None)
 
 
 @pytest.fixture(scope="session")

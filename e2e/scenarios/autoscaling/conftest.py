@@ -44,7 +44,7 @@ def prometheus_proxy(bare_cluster: Cluster) -> Iterator[FaultyPrometheus]:
 
 @pytest.fixture(scope="package")
 def platform(bare_cluster: Cluster, prometheus_proxy: FaultyPrometheus) -> Iterator[Platform]:
-    # The stand-in whatever the other scenarios use: what a request costs has to be known.
+    # Always the stand-in: with --server-image, these scenarios take no part.
     image = build_model_server(bare_cluster)
     install_operator(bare_cluster, "log.level=debug", f"prometheus.url={prometheus_proxy.url}")
     yield Platform(bare_cluster, image)
