@@ -233,6 +233,11 @@ class ScalingDecision(ApiModel):
         description="The rule that bound; docs/autoscaling.md explains each."
     )
     message: Annotated[str, Field(max_length=1024)] = Field(description="Numbers in, rule, numbers out.")
+    load: Annotated[str, Field(max_length=1024)] | None = Field(
+        default=None,
+        description="The load that was measured then: requests, share within the objective, requests in flight, on how "
+        "many replicas, how old; batches, queue and restarts of each pool.",
+    )
 
 
 class RecommendedReplicas(ApiModel):

@@ -17,6 +17,7 @@ from tfserving_operator.api.conditions import ConditionType
 from tfserving_operator.api.refs import ModelKey
 from tfserving_operator.api.servedmodel import ServedModelSpec
 from tfserving_operator.autoscaling.decision import Decision, ScalingRule
+from tfserving_operator.autoscaling.load_words import load_words
 from tfserving_operator.autoscaling.observation import ScalingObservation
 from tfserving_operator.autoscaling.signals import PoolSignals
 from tfserving_operator.autoscaling.state import ScalingState
@@ -127,7 +128,7 @@ class ScaledModel:
     ) -> tuple[ScalingView, ScalingDecision | None]:
         """Take in what was decided; return what reconciling is to know of it, and the change if it is one."""
         decision = self._without_taking_back(decision)
-        change = self._record(decision, now)
+        change = self._record(observation, decision, now)
         verdict = telemetry_verdict(self.scaling, (pool.signals for pool in observation.pools))
         active = self._telemetry.take(verdict, now, patience_with(verdict))
         limited = self._limit.take(limit_verdict(decision), now, LIMIT_PATIENCE)
@@ -166,7 +167,7 @@ class ScaledModel:
             return decision
         return replace(decision, replicas=self._wanted)
 
-    def _record(self, decision: Decision, now: datetime) -> ScalingDecision | None:
+    def _record(self, observation: ScalingObservation, decision: Decision, now: datetime) -> ScalingDecision | None:
         """Remember the decision if it changed something: for the last ones in status, and for events."""
         desired = {pool.pool.name: pool.desired for pool in self.seen.pools}
         known = self._wanted or {}
@@ -180,6 +181,7 @@ class ScaledModel:
             after=replicas_text(decision.replicas),
             rule=decision.rule.value,
             message=shorten(decision.message),
+            load=shorten(load_words(observation, now=now)),
         )
         self._decisions = (record, *self._decisions)[:MAX_DECISIONS]
         return record
