@@ -185,9 +185,9 @@ class Cluster:
         """Kill everything on a node at once, pods included, as a power cut would."""
         self._nodes.get(name).kill()
 
-    def boot_node(self, name: str, *, gpus: int = 0) -> None:
-        """Start a killed node again, with the disk that it had, and wait until it is Ready."""
-        self._nodes.boot(name, gpus=gpus)
+    def boot_node(self, name: str) -> None:
+        """Start a killed node again, with the disk and the GPUs that it had, and wait until it is Ready."""
+        self._nodes.boot(name)
 
     def kill_kubelet(self, name: str) -> None:
         """Kill the kubelet of a node; its pods go on."""
@@ -213,6 +213,10 @@ class Cluster:
     def node_logs(self, name: str, program: str) -> str:
         """Return what containerd, kubelet or kube-proxy of a node printed."""
         return self._nodes.get(name).programs.log(program)
+
+    def node_programs(self, name: str) -> list[str]:
+        """Return the names of a node's parts that ``node_logs`` takes."""
+        return self._nodes.get(name).programs.names()
 
     def build_image(
         self,

@@ -57,9 +57,10 @@ class Nodes:
         known = ", ".join(node.name for node in self.all()) or "none"
         raise ClusterError(f"there is no node {name}; there are: {known}")
 
-    def boot(self, name: str, *, gpus: int) -> None:
-        """Start a node again that was killed, with the disk that it had, and wait until it is Ready."""
+    def boot(self, name: str) -> None:
+        """Start a node again that was killed, with the disk and the GPUs that it had, and wait until it is Ready."""
         old = self.get(name)
+        gpus = old.gpus().count
         old.kill()
         node = self._create(name, old.record.index)
         node.start(gpus=gpus)

@@ -273,6 +273,16 @@ def test_a_node_can_join_later(pair: Cluster) -> None:
     _run(pair, "on-late", _IMAGE, node="late", limits={"nvidia.com/gpu": "1"})
 
 
+def test_a_node_that_is_booted_again_has_the_gpus_that_it_had(pair: Cluster) -> None:
+    pair.add_node("booted", gpus=1)
+
+    pair.kill_node("booted")
+    pair.boot_node("booted")
+
+    gpus = r"{.status.allocatable.nvidia\.com/gpu}"
+    pair.kubectl("wait", f"--for=jsonpath={gpus}=1", "node/booted", "--timeout=20s")
+
+
 def _press_ctrl_c(owner: subprocess.Popen[str]) -> None:
     # A terminal tells all processes of the owner's group, those that belong to the cluster too.
     os.killpg(owner.pid, signal.SIGINT)
