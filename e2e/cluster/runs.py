@@ -92,7 +92,7 @@ def find(name: str) -> tuple[Path, RunRecord]:
     """Return the directory and record of the cluster that is up under ``name``; raise NotRunning if none is."""
     directory = runs_root() / name
     if not _record_path(directory).exists() or _is_dead(directory):
-        raise NotRunning(f"no cluster named {name} is up")
+        raise NotRunning(f"no cluster named {name} is up; up are: {', '.join(running()) or 'none'}")
     return directory, _read_record(directory)
 
 
