@@ -14,7 +14,7 @@ from tfserving_operator.api.server import duration_micros
 
 SPEC, STATUS = ROOT["properties"]["spec"], ROOT["properties"]["status"]
 # Large objects are what is wanted here; drawing them takes its time.
-THOROUGH = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+THOROUGH = settings(max_examples=150, suppress_health_check=list(HealthCheck))
 
 
 def _written(model: ApiModel) -> dict[str, Any]:

@@ -109,7 +109,7 @@ def decide(look: Look, state: ScalingState, seconds: float, spec: Autoscaling) -
     return decide_replicas(seen(look, seconds, spec), state, now=NOON + timedelta(seconds=seconds))
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(SPECS, HISTORIES, looks())
 def test_every_pool_stays_within_its_bounds_and_something_runs(
     spec: Autoscaling, history: list[Look], last: Look
@@ -123,7 +123,7 @@ def test_every_pool_stays_within_its_bounds_and_something_runs(
     assert decision.is_limited == (decision.limit is not None)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(SPECS, HISTORIES, looks())
 def test_deciding_twice_at_the_same_time_is_the_same(spec: Autoscaling, history: list[Look], last: Look) -> None:
     state, seconds = played(history, spec)
@@ -132,7 +132,7 @@ def test_deciding_twice_at_the_same_time_is_the_same(spec: Autoscaling, history:
     assert second == first
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(METRIC_SPECS, HISTORIES, looks(states=UNTRUSTED))
 def test_nothing_is_ever_given_up_on_numbers_that_are_not_trusted(
     spec: Autoscaling, history: list[Look], last: Look
@@ -145,7 +145,7 @@ def test_nothing_is_ever_given_up_on_numbers_that_are_not_trusted(
     assert decision.replicas["cpu"] >= last.desired[1]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(METRIC_SPECS, looks(), st.floats(0.1, 1000), st.floats(0, 1))
 def test_a_restored_state_never_lowers_at_first(
     spec: Autoscaling, first: Look, carries: float, confidence: float
@@ -158,7 +158,7 @@ def test_a_restored_state_never_lowers_at_first(
     assert sum(decision.replicas.values()) >= sum(first.desired)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     METRIC_SPECS,
     st.lists(looks(states=[SignalState.MEASURED], rates=st.floats(1, 3000)), max_size=10),
@@ -185,7 +185,7 @@ def test_more_load_at_the_same_moment_never_wants_fewer(
         assert total(low) <= total(high)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(METRIC_SPECS, HISTORIES)
 def test_what_is_remembered_is_bounded(spec: Autoscaling, history: list[Look]) -> None:
     state, _ = played(history * 10, spec)

@@ -42,7 +42,7 @@ def test_every_policy_meets_the_same_arrivals() -> None:
     assert few.share_within_objective < many.share_within_objective
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     rate=st.floats(0, 300),
     burst=st.floats(1, 5),

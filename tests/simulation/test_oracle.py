@@ -32,7 +32,7 @@ def is_ready(runs: tuple[int, ...], tick: int, start_up_ticks: int) -> bool:
     return bool(runs[tick]) and (since == 0 or tick - since >= start_up_ticks)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(needed=st.lists(st.integers(0, 1), min_size=1, max_size=9), start=st.integers(0, 3), drain=st.integers(0, 2))
 def test_no_plan_of_one_replica_is_cheaper(needed: list[int], start: int, drain: int) -> None:
     plan = tuple(least_cost_plan(np.array(needed), start_up_ticks=start, drain_ticks=drain).tolist())
