@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -109,3 +109,53 @@ def test_what_a_load_that_begins_from_none_tells_is_better_than_nothing() -> Non
         knowledge = knowledge.after(pool(load, ready=1), aim=0.009, promised=0.01, now=at.timestamp())
     assert knowledge.estimate is not None
     assert knowledge.estimate.carries < 20.0
+
+
+def learned_at(knowledge: PoolKnowledge, knee: float, *, config: str, start: datetime) -> PoolKnowledge:
+    """Half an hour at loads around ``knee``, beyond which a tenth is late."""
+    for index in range(60):
+        at = start + timedelta(seconds=30 * index)
+        rate = knee * (0.85, 0.9, 0.95, 1.05, 1.1)[index % 5]
+        load = signals(rate, at=at, covered=1, share=0.9 if rate > knee else 1.0, window_seconds=30.0)
+        seen = pool(load, ready=1, config_hash=config)
+        knowledge = knowledge.after(seen, aim=0.009, promised=0.01, now=at.timestamp())
+    return knowledge
+
+
+def test_on_the_way_back_to_a_config_it_is_known_what_a_replica_carries() -> None:
+    hour = timedelta(hours=1)
+    first = learned_at(PoolKnowledge(), 100.0, config="one", start=NOON)
+    second = learned_at(first, 50.0, config="two", start=NOON + hour)
+    assert second.estimate is not None
+    assert second.estimate.carries == pytest.approx(50, rel=0.15)
+    told = second.capacity("cpu")
+    assert told is not None
+    assert [each.config_hash for each in told.earlier] == ["one"]
+
+    for known in (second, PoolKnowledge.restored(told, aim=0.009)):
+        at = NOON + 2 * hour
+        load = signals(60, at=at, covered=1, window_seconds=30.0)
+        back = known.after(pool(load, ready=1, config_hash="one"), aim=0.009, promised=0.01, now=at.timestamp())
+        assert back.estimate is not None
+        assert back.estimate.carries == pytest.approx(100, rel=0.15)
+        assert not back.is_of_old_config
+        assert [each.config_hash for each in back.earlier] == ["two"]
+
+
+def test_a_new_config_begins_with_little_trust_in_what_the_last_one_carried() -> None:
+    first = learned_at(PoolKnowledge(), 100.0, config="one", start=NOON)
+    at = NOON + timedelta(hours=1)
+    load = signals(60, at=at, covered=1, window_seconds=15.0)
+    new = first.after(pool(load, ready=1, config_hash="two"), aim=0.009, promised=0.01, now=at.timestamp())
+    assert new.is_of_old_config
+    told = new.capacity("cpu")
+    assert told is not None
+    assert told.confidence < 0.1
+
+
+def test_only_the_last_configs_are_remembered() -> None:
+    knowledge = PoolKnowledge()
+    for number in range(6):
+        start = NOON + timedelta(hours=number)
+        knowledge = learned_at(knowledge, 100.0, config=f"config-{number}", start=start)
+    assert [each.config_hash for each in knowledge.earlier] == ["config-4", "config-3", "config-2"]

@@ -205,6 +205,16 @@ class Autoscaling(ApiModel):
     )
 
 
+class EarlierCapacity(ApiModel):
+    """What one replica was seen to carry with models, batching or resources that are not those of now."""
+
+    config_hash: Annotated[str, Field(max_length=64)] = Field(description="What it was measured with.")
+    requests_per_second: Annotated[float, Field(ge=0, le=1e9)] = Field(
+        description="What one replica carried while the objective held."
+    )
+    confidence: Annotated[float, Field(ge=0, le=1)] = Field(description="0 to 1, as it was then.")
+
+
 class PoolCapacity(ApiModel):
     """What one replica of a pool was seen to carry within the objective."""
 
@@ -220,6 +230,11 @@ class PoolCapacity(ApiModel):
     )
     config_hash: Annotated[str, Field(max_length=64)] | None = Field(
         default=None, description="The models, batching and resources that this was measured with."
+    )
+    earlier: Annotated[list[EarlierCapacity], Field(max_length=3)] = Field(
+        default_factory=list,
+        description="What was known of the last other configurations, for the way back to one of them.",
+        json_schema_extra=map_list("configHash"),
     )
 
 

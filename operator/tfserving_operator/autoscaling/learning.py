@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from tfserving_operator.api.autoscaling import PoolCapacity
+from tfserving_operator.api.autoscaling import EarlierCapacity, PoolCapacity
 from tfserving_operator.autoscaling.capacity import CapacityCurve, CapacityEstimate, LoadSample
 from tfserving_operator.autoscaling.load import is_number
 from tfserving_operator.autoscaling.observation import PoolObservation
@@ -22,6 +22,7 @@ _DRAINING_WINDOWS = 40
 """While more than that share is late without a pause, it may be for as long as the overload took, and for at most so
 many windows: replicas that were overloaded for minutes have a long queue, and new ones beside them do not shorten it.
 """
+_MOST_EARLIER = 3
 _KEPT_OF_AN_OLD_CONFIG = 0.1
 """Confidence in what was measured with other models, batching or resources."""
 _HOPELESS_WINDOWS = 4
@@ -59,6 +60,8 @@ class PoolKnowledge:
     curve: CapacityCurve = field(default_factory=CapacityCurve)
     estimate: CapacityEstimate | None = None
     config_hash: str = ""
+    earlier: tuple[EarlierCapacity, ...] = ()
+    """What was known with other configs, the newest first."""
     is_of_old_config: bool = False
     """Whether what is known was measured with another config and not seen with this one yet."""
     seen_seconds: float = 0.0
@@ -87,6 +90,7 @@ class PoolKnowledge:
             curve=curve,
             estimate=curve.estimate(aim=aim, promised=2 * aim),
             config_hash=known.config_hash or "",
+            earlier=tuple(known.earlier),
             start_up_seconds=known.start_up_seconds,
         )
 
@@ -165,6 +169,7 @@ class PoolKnowledge:
             confidence=min(1.0, confidence * (_KEPT_OF_AN_OLD_CONFIG if self.is_of_old_config else 1.0)),
             start_up_seconds=self.start_up_seconds,
             config_hash=self.config_hash or None,
+            earlier=list(self.earlier),
         )
 
     def _of_config(self, config_hash: str, aim: float) -> PoolKnowledge:
@@ -172,9 +177,24 @@ class PoolKnowledge:
             return self
         if not self.config_hash or self.estimate is None:
             return replace(self, config_hash=config_hash)
-        curve = CapacityCurve.seeded(self.estimate.carries, confidence=_KEPT_OF_AN_OLD_CONFIG, aim=aim)
+        back = next((each for each in self.earlier if each.config_hash == config_hash), None)
+        left = [] if self.is_of_old_config else [_noted_capacity(self.config_hash, self.estimate)]
+        others = [each for each in self.earlier if each is not back and each.config_hash != self.config_hash]
+        # On the way back to a config it is known what a replica carries; with a new one, only with the last.
+        carries = self.estimate.carries if back is None else back.requests_per_second
+        confidence = _KEPT_OF_AN_OLD_CONFIG if back is None else max(_KEPT_OF_AN_OLD_CONFIG, back.confidence)
+        curve = CapacityCurve.seeded(carries, confidence=confidence, aim=aim)
         return replace(
-            self, curve=curve, config_hash=config_hash, is_of_old_config=True, seen_seconds=0.0, before_late=None
+            self,
+            curve=curve,
+            estimate=self.estimate if back is None else curve.estimate(aim=aim, promised=2 * aim),
+            config_hash=config_hash,
+            earlier=(*left, *others)[:_MOST_EARLIER],
+            is_of_old_config=back is None,
+            seen_seconds=0.0,
+            before_late=None,
+            hopeless_since=None,
+            late_since=None,
         )
 
     def _learned(
@@ -261,6 +281,14 @@ def _at_least(estimate: CapacityEstimate | None, carried: float) -> CapacityEsti
     if estimate is None or estimate.cannot_be_kept or carried <= estimate.carries:
         return estimate
     return replace(estimate, carries=carried, hopeful=max(carried, estimate.hopeful))
+
+
+def _noted_capacity(config_hash: str, estimate: CapacityEstimate) -> EarlierCapacity:
+    return EarlierCapacity(
+        config_hash=config_hash,
+        requests_per_second=min(1e9, float(f"{estimate.carries:.3g}")),
+        confidence=round(estimate.confidence, 2),
+    )
 
 
 def _noted(log: tuple[tuple[float, int], ...], ready: int, now: float) -> tuple[tuple[float, int], ...]:
