@@ -60,6 +60,11 @@ def test_from_create_to_ready_each_child_is_written_once(
     assert set(reads.values()) == {1}
     assert Counter(resource for resource, _ in reads) <= Counter(CHILDREN)
     assert not [event.uri for event in requests if "dryRun" in event.uri]
+    told = Counter((event["reason"], event.get("series", {}).get("count", 1)) for event in fleet.events("m"))
+    print(f"events: {dict(told)}")
+    assert told
+    assert set(told.values()) == {1}
+    assert {count for _, count in told} == {1}
     quiet = datetime.now(UTC)
     time.sleep(20)  # a measured time of quiet, not a wait for something
     assert operator_requests(platform.cluster, fleet, quiet) == []

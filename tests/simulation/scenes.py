@@ -10,8 +10,10 @@ import numpy as np
 
 from tfserving_operator.api.autoscaling import Autoscaling, AutoscalingMode, Objective
 from tfserving_operator.api.pool import Accelerator, Pool, PoolReplicas
+from tfserving_operator.autoscaling.decision import Decision
 from tfserving_operator.simulation.engine import Moment
 from tfserving_operator.simulation.kernel.layout import Array
+from tfserving_operator.simulation.policies import Operator
 from tfserving_operator.simulation.scenario import LoadBalancing, Nodes, Scraping, StartUp, VaryingTime
 from tfserving_operator.simulation.trace import Trace, build_trace
 from tfserving_operator.simulation.world import PoolWorld, Replica, World
@@ -80,3 +82,17 @@ class Script:
 
     def column(self, kind: int, pool: int = 0) -> Array:
         return np.array([each[pool, kind] for each in self.seen])
+
+
+class Diary(Operator):
+    """The operator, and all that it decided."""
+
+    def __init__(self, its_world: World) -> None:
+        super().__init__(its_world)
+        self.decisions: list[Decision] = []
+
+    def decide(self, moment: Moment) -> Mapping[str, int]:
+        replicas = super().decide(moment)
+        assert self.last is not None
+        self.decisions.append(self.last)
+        return replicas

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import pytest
 
-from tests.simulation.scenes import TICK_SECONDS, pool_world, start_up, trace, world
+from tests.simulation.scenes import TICK_SECONDS, Diary, pool_world, start_up, trace, world
 from tfserving_operator.api.autoscaling import Autoscaling
 from tfserving_operator.api.pool import PoolReplicas
 from tfserving_operator.autoscaling.decision import Decision, ScalingRule
-from tfserving_operator.simulation.engine import Moment, replay
-from tfserving_operator.simulation.policies import Operator
-from tfserving_operator.simulation.world import Replica, World
+from tfserving_operator.simulation.engine import replay
+from tfserving_operator.simulation.world import Replica
 
 REQUESTS_PER_SECOND = 100.0
 SERVICE_SECONDS = 0.024
@@ -23,20 +20,6 @@ STEP_SECONDS = 1200.0
 END_SECONDS = 4800.0
 SETTLED_SECONDS = 900.0
 """After the step: replicas have come, and the queues of the old ones are empty."""
-
-
-class Diary(Operator):
-    """The operator, and all that it decided."""
-
-    def __init__(self, its_world: World) -> None:
-        super().__init__(its_world)
-        self.decisions: list[Decision] = []
-
-    def decide(self, moment: Moment) -> Mapping[str, int]:
-        replicas = super().decide(moment)
-        assert self.last is not None
-        self.decisions.append(self.last)
-        return replicas
 
 
 def replayed(factor: float, seed: int) -> tuple[list[Decision], float]:

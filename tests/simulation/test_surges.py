@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import pytest
 
-from tests.simulation.scenes import TICK_SECONDS, pool_world, start_up, trace, world
+from tests.simulation.scenes import TICK_SECONDS, Diary, pool_world, start_up, trace, world
 from tfserving_operator.api.autoscaling import Autoscaling
 from tfserving_operator.api.pool import PoolReplicas
 from tfserving_operator.autoscaling.decision import Decision, ScalingRule
-from tfserving_operator.simulation.engine import Moment, replay
-from tfserving_operator.simulation.policies import Operator
+from tfserving_operator.simulation.engine import replay
 from tfserving_operator.simulation.scenario import Scraping
-from tfserving_operator.simulation.world import Replica, World
+from tfserving_operator.simulation.world import Replica
 
 NEEDED = 3
 SURGE_SECONDS = 120.0
@@ -25,20 +22,6 @@ ONE_SERVER = Replica(t0_seconds=0.04, t1_seconds=0.0, t2_seconds=0.0, noise_vari
 REFUSING = Replica(t0_seconds=0.04, t1_seconds=0.0, t2_seconds=0.0, noise_variation=0.05, max_enqueued=16)
 SIXTEEN_SERVERS = Replica(t0_seconds=0.04, t1_seconds=0.0, t2_seconds=0.0, noise_variation=0.5, parallel_batches=16)
 """400 requests/s at most."""
-
-
-class Diary(Operator):
-    """The operator, and all that it decided."""
-
-    def __init__(self, its_world: World) -> None:
-        super().__init__(its_world)
-        self.decisions: list[Decision] = []
-
-    def decide(self, moment: Moment) -> Mapping[str, int]:
-        replicas = super().decide(moment)
-        assert self.last is not None
-        self.decisions.append(self.last)
-        return replicas
 
 
 def begins(seed: int) -> float:
