@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from tfserving_operator.autoscaling.floor_guard import LoadSeen, is_hopeless, worth_having
 from tfserving_operator.autoscaling.outcomes import late_between
 
 BIN_GROWTH = 1.08
@@ -38,12 +39,6 @@ STEEPNESS = 4.0
 that a request keeps busy for half of the objective (two must be ahead of it to make it late), 8 to 15 at 99% in queues
 of one to sixteen servers with shorter requests (M/M/c)."""
 NEAR = BIN_GROWTH**2
-HOPELESS_LATE = 1.5
-HOPELESS_SLOWER = 1.3
-HOPELESS_FAILED = 0.05
-"""Where the objective cannot be kept, a replica carries as much as makes no more than 1.5 times as many requests late
-as at best, takes no more than 1.3 times as long, and refuses no more than 5%: one server is idle for two thirds to
-three quarters of the time then (M/D/1, M/M/1), so it is far from overload."""
 LEAST_ANSWERED = 0.25
 """Share of a load that a replica is taken to answer at least."""
 _LEAST_EVIDENCE = 2.0
@@ -191,8 +186,9 @@ class CapacityCurve:
         late = _fitted([(each.requests, self._late_share(each)) for each in self.bins], aim)
         if late[0] > aim:
             lowest = self.bins[0]
-            if may_be_hopeless and self._is_hopeless(late, promised):
-                carries = self._nearly_as_good_as_at_best()
+            seen = self._seen()
+            if may_be_hopeless and is_hopeless(seen, fitted=late, promised=promised):
+                carries = worth_having(seen, step=BOLDEST_STEP)
                 return CapacityEstimate(carries, carries, 0.3, True, late[0], cannot_be_kept=True)
             guess = (0.9 - 0.3 * min(1.0, late[0])) * lowest.answered
             return CapacityEstimate(guess, guess, 0.2 * _weight(lowest), True, late[0])
@@ -218,44 +214,18 @@ class CapacityCurve:
             return each.step > new.step + 1 and self._late_share(each) <= max(aim, late_share / 2)
         return each.step < new.step - 1 and self._late_share(each) > 2 * aim
 
-    def _is_hopeless(self, late: Sequence[float], promised: float) -> bool:
-        """Whether too many are late at the lowest load, and much less load than elsewhere did not make it better."""
-        lowest = self.bins[0]
-        higher = next((index for index, each in enumerate(self.bins) if each.load >= 1.6 * lowest.load), None)
-        return (
-            higher is not None
-            and late[0] > promised
-            and late[0] >= 0.6 * late[higher]
-            and not self._is_of_before(self.bins[higher], lowest)
-            and lowest.requests >= SAMPLE_EVIDENCE / 10
-            and lowest.failed <= HOPELESS_FAILED * lowest.requests
-        )
-
-    def _is_of_before(self, higher: LoadBin, lowest: LoadBin) -> bool:
-        """Whether more load was much better: that was before the service time changed, and says nothing of now."""
-        is_faster = 0 < higher.mean_seconds < 0.8 * lowest.mean_seconds
-        return is_faster or self._late_share(higher) < 0.6 * self._late_share(lowest)
-
-    def _nearly_as_good_as_at_best(self) -> float:
-        """The load that is worth having where the objective cannot be kept: well below the one that makes it worse.
-
-        What is late anyway says nothing of that when it is all of them; what a request takes on average does. More
-        load is tried step by step.
-        """
-        best = self.bins[0]
-        most_late = HOPELESS_LATE * self._late_share(best)
-        longest_seconds = HOPELESS_SLOWER * best.mean_seconds
-        good = best
-        for each in self.bins:
-            if self._is_of_before(each, best):
-                break
-            if best.timed > 0 and each.timed <= 0:
-                continue  # Its requests waited for others that came before, and say nothing of this load.
-            is_slow = each.mean_seconds > longest_seconds
-            if is_slow or self._late_share(each) > most_late or each.failed > HOPELESS_FAILED * each.requests:
-                return max(good.load, min(BOLDEST_STEP * good.load, each.answered / BIN_GROWTH))
-            good = each
-        return BOLDEST_STEP * good.load if best.timed > 0 else good.load
+    def _seen(self) -> list[LoadSeen]:
+        return [
+            LoadSeen(
+                load=each.load,
+                answered=each.answered,
+                requests=each.requests,
+                late_share=self._late_share(each),
+                failed_share=each.failed / each.requests,
+                mean_seconds=each.mean_seconds,
+            )
+            for each in self.bins
+        ]
 
 
 def _bin_at(load: float, requests: float, late: float, failed: float = 0.0) -> LoadBin:
