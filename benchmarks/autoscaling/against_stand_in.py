@@ -40,6 +40,8 @@ REPLICAS = 2
 SIMULATED_SECONDS = 3600.0
 SETTLE_SECONDS = 5.0
 _MAX_IN_FLIGHT = 400
+_ONE_EXAMPLE = b'{"instances": [1.0]}'
+"""The simulator's requests have one example each."""
 _REST_THREADS = 256
 """Enough that no request waits for a thread, where TensorFlow Serving does not see it."""
 
@@ -138,7 +140,9 @@ def measured_shares(
 ) -> dict[BucketEdge, tuple[float, int]]:
     """Send ``rate`` for so long; return share and number of requests by edge, as single scrapes showed them."""
     url = f"http://{fleet.service_address('m')}:8501/v1/models/m:predict"
-    generator = LoadGenerator(url, requests_per_second=rate, max_in_flight=_MAX_IN_FLIGHT, timeout_seconds=60)
+    generator = LoadGenerator(
+        url, requests_per_second=rate, max_in_flight=_MAX_IN_FLIGHT, timeout_seconds=60, body=_ONE_EXAMPLE
+    )
     with running_load(fleet.cluster, generator) as load:
         time.sleep(SETTLE_SECONDS)
         since = datetime.now(UTC)
@@ -181,6 +185,7 @@ def served(platform: Platform, server: Server, directory: Path) -> Iterator[Flee
             **({"batching": dict(server.batching)} if server.batching else {}),
         }
         fleet.serve("m", spec)
+        fleet.predict("m", "m")
         yield fleet
     fleet.kubectl("delete", "servedmodels", "--all")
 
@@ -189,21 +194,29 @@ def main(arguments: list[str] | None = None) -> int:
     """Compare, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60.0, help="of each load")
+    parser.add_argument("--only", default="", help="servers whose name has this in it")
     options = parser.parse_args(arguments)
     table = Table("SERVER", "REQUESTS/S", "EDGE", "REQUESTS", "PREDICTED", "MEASURED", "DIFFERENCE", box=None)
+    try:
+        fill(table, [each for each in SERVERS if options.only in each.name], seconds=options.seconds)
+    finally:
+        Console(width=120).print(table)
+    return 0
+
+
+def fill(table: Table, servers: Sequence[Server], *, seconds: float) -> None:
+    """Add a row for each comparison; those before a failure stay."""
     with (
         tempfile.TemporaryDirectory() as directory,
         Cluster.start(ClusterOptions(nodes=1, prometheus=True, crds=(PROJECT / "crds",))) as cluster,
     ):
         platform = Platform(cluster, build_model_server(cluster))
         install_operator(cluster)
-        for number, server in enumerate(SERVERS):
+        for number, server in enumerate(servers):
             with served(platform, server, Path(directory) / str(number)) as fleet:
-                for row in compare(server, fleet, seconds=options.seconds):
+                for row in compare(server, fleet, seconds=seconds):
                     shares = (f"{row.predicted:.1%}", f"{row.measured:.1%}", f"{100 * row.difference:+.1f}")
                     table.add_row(row.server, f"{row.rate:g}", str(row.edge), str(row.requests), *shares)
-    Console(width=120).print(table)
-    return 0
 
 
 if __name__ == "__main__":
