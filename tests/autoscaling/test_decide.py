@@ -338,6 +338,10 @@ def test_min_and_max_bind_and_say_so() -> None:
     low, _, _ = steady(1, ready=5, spec=spec(), state=knowing(), replicas=bounds(min=3, max=10))
     assert low.replicas == {"cpu": 3}
     assert low.limit is ScalingRule.MIN_REPLICAS
+    assert "the pools' min is 3" in low.message
+    last, _, _ = steady(0, ready=1, spec=spec(), state=knowing(), replicas=bounds(max=10))
+    assert last.replicas == {"cpu": 1}
+    assert "wants 0; at least 1 replica stays" in last.message
 
 
 def test_max_replicas_of_all_pools_binds() -> None:

@@ -85,7 +85,9 @@ def _hard(step: Step, limits: Limits) -> Step:
     if limits.spec.max_replicas is not None and limits.spec.max_replicas < most:
         most, words = limits.spec.max_replicas, f"maxReplicas is {limits.spec.max_replicas}"
     step = step.held_at(min(step.total, max(most, least)), ScalingRule.MAX_REPLICAS, words)
-    return step.held_at(max(step.total, least), ScalingRule.MIN_REPLICAS, f"the pools' min is {least}")
+    # One replica stays without any min, too: no request would bring it back.
+    kept = f"the pools' min is {least}" if least > 1 else "at least 1 replica stays"
+    return step.held_at(max(step.total, least), ScalingRule.MIN_REPLICAS, kept)
 
 
 def _not_down(step: Step, limits: Limits) -> Step:
