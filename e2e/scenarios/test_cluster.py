@@ -295,7 +295,7 @@ def test_nothing_is_left_when_the_owner_is_killed(end: Callable[[subprocess.Pope
     """As after an Out of Memory kill or a cancelled CI job: no processes, links, mounts, control groups, files."""
     owner, facts = _start_in_another_process(detached=False)
     end(owner)
-    owner.wait()
+    owner.wait(timeout=60)
 
     _wait(lambda: not Path("/proc", str(facts["init_pid"])).exists(), "the end of the cluster's processes")
     runs.reap_dead_runs()
@@ -421,7 +421,9 @@ def _get(cluster: Cluster, host: str, port: int) -> str | None:
 
 def _start_in_another_process(*, detached: bool) -> tuple[subprocess.Popen[str], dict[str, Any]]:
     program = dedent(f"""
-        import json, time
+        import json, signal, time
+        # What a shell runs in the background ignores Ctrl-C, and so do the children of these tests then.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         from e2e.cluster import Cluster, ClusterOptions, runs
         cluster = Cluster.start(ClusterOptions(nodes=1, detached={detached}))
         cluster.kubectl("run", "pod", "--image=localhost:5000/pause:1")
