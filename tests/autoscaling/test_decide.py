@@ -105,7 +105,7 @@ def test_replicas_are_not_added_when_they_do_not_help() -> None:
         )
         now += timedelta(seconds=10)
     assert decision is not None
-    assert decision.rule in {ScalingRule.REPLICAS_CANNOT_HELP, ScalingRule.STABILIZATION}
+    assert decision.rule is ScalingRule.REPLICAS_CANNOT_HELP
     assert decision.replicas["cpu"] <= 8
     assert "more replicas would not help" in decision.message
 

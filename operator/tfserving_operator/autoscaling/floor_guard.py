@@ -16,7 +16,9 @@ SAME_SHARE = 0.6
 SAME_TIME = 0.8
 """The same of the time that a request takes."""
 JUST_BELOW = 0.93
+"""Of a load that made it worse: one step of the evidence below it."""
 FEWEST_REQUESTS = 200.0
+"""Evidence at the lowest load, so that a share of a percent shows at all."""
 MOST_LATE = 1.5
 LONGEST = 1.3
 MOST_FAILED = 0.05

@@ -227,24 +227,25 @@ class PoolKnowledge:
             mean_seconds=_mean_seconds(signals) if load <= SAME_LOAD * own_load else 0.0,
         )
         before = (self.curve, self.estimate) if self.curve.bins and sample.late_share > 2 * aim else None
-        curve = curve.learned(sample, aim=aim)
-        estimate = curve.estimate(aim=sized_for, promised=promised)
-        hopeless_since = None
-        if estimate is not None and estimate.cannot_be_kept:
-            hopeless_since = at if self.hopeless_since is None else self.hopeless_since
-            if at - hopeless_since < _HOPELESS_WINDOWS * window:
-                estimate = curve.estimate(aim=sized_for, promised=promised, may_be_hopeless=False)
         seen_seconds = self.seen_seconds + new_seconds
-        return replace(
+        known = replace(
             self,
-            curve=curve,
-            estimate=_at_least(estimate, _surely_carried(signals)),
-            hopeless_since=hopeless_since,
+            curve=curve.learned(sample, aim=aim),
             learned_at=at,
             before_late=before,
             seen_seconds=seen_seconds,
             is_of_old_config=self.is_of_old_config and seen_seconds < _SEEN_WELL_SECONDS,
         )
+        return known._estimated(signals, at, sized_for=sized_for, promised=promised)
+
+    def _estimated(self, signals: PoolSignals, at: float, *, sized_for: float, promised: float) -> PoolKnowledge:
+        """Return what the curve says; that replicas cannot help it must have said for a while."""
+        estimate, since = self.curve.estimate(aim=sized_for, promised=promised), None
+        if estimate is not None and estimate.cannot_be_kept:
+            since = at if self.hopeless_since is None else self.hopeless_since
+            if at - since < _HOPELESS_WINDOWS * signals.window_seconds:
+                estimate = self.curve.estimate(aim=sized_for, promised=promised, may_be_hopeless=False)
+        return replace(self, estimate=_at_least(estimate, _surely_carried(signals)), hopeless_since=since)
 
 
 def _jumps(loads: tuple[WindowLoad, ...], *, window_seconds: float, replicas: int) -> bool:
