@@ -16,6 +16,8 @@ import aiohttp
 import yaml
 from aiohttp import web
 
+from e2e.web_servers import close, listen, url_of
+
 _HOP_BY_HOP = frozenset({"connection", "content-length", "host", "transfer-encoding", "content-encoding"})
 _WRITES = frozenset({"PATCH", "POST", "PUT", "DELETE"})
 _TROUBLE = {
@@ -49,11 +51,8 @@ class BusyApiServer:
         self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None), auto_decompress=False)
         app = web.Application(client_max_size=10 * 2**20)
         app.router.add_route("*", "/{path:.*}", self._answer)
-        runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=0.1)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        runner = await listen(app)
+        self.url = url_of(runner)
         return runner
 
     async def close(self) -> None:
@@ -105,7 +104,7 @@ def busy_api_server(kubeconfig: str, directory: Path) -> Iterator[BusyApiServer]
     try:
         yield server
     finally:
-        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(timeout=10)
+        asyncio.run_coroutine_threadsafe(close(runner), loop).result(timeout=10)
         asyncio.run_coroutine_threadsafe(server.close(), loop).result(timeout=10)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(timeout=10)

@@ -13,6 +13,7 @@ import aiohttp
 from aiohttp import web
 
 from e2e.scenarios.prometheus_answers import ANSWER_TROUBLES, Trouble, spoil
+from e2e.web_servers import close, listen, url_of
 
 _HOP_BY_HOP = frozenset({"connection", "content-length", "host", "transfer-encoding", "content-encoding"})
 _TIMEOUT_SECONDS = 10.0
@@ -75,17 +76,14 @@ class FaultyPrometheus:
         self._session = aiohttp.ClientSession(timeout=timeout, trust_env=False)
         app = web.Application(client_max_size=10 * 2**20)
         app.router.add_route("*", "/{path:.*}", self._answer)
-        self._runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, address, 0).start()
-        host, port = self._runner.addresses[0][:2]
-        self.url = f"http://{host}:{port}"
+        self._runner = await listen(app, address)
+        self.url = url_of(self._runner)
 
     async def _close(self) -> None:
         assert self._runner is not None
         assert self._session is not None
         await self._become(Trouble.CLOSE)
-        await self._runner.cleanup()
+        await close(self._runner)
         await self._session.close()
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:

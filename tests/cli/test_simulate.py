@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer
 from click.testing import CliRunner, Result
 
+from e2e.web_servers import served
 from tfserving_operator.cli.__main__ import main
 
 MANIFEST = """
@@ -184,9 +184,9 @@ async def test_the_own_load_is_read_from_prometheus(folder: Path) -> None:
 
     app = web.Application()
     app.router.add_post("/api/v1/query_range", answer)
-    async with TestServer(app) as server:
+    async with served(app) as url:
         result = await asyncio.to_thread(
-            run, "--prometheus", str(server.make_url("")), "--since", "30m", "--step", "30s", "--namespace", "other",
+            run, "--prometheus", url, "--since", "30m", "--step", "30s", "--namespace", "other",
             "--scenario", "s.yaml", "--policy", "Oracle", "-o", "json", "m.yaml",
         )  # fmt: skip
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer
 from kubernetes.aio.client import Configuration
 
+from e2e.web_servers import served
 from tfserving_operator.clients.kube import KubeClient, Patience
 from tfserving_operator.clients.transport import Transport
 
@@ -98,10 +98,10 @@ async def api_server() -> AsyncIterator[FakeApiServer]:
 async def kube(api_server: FakeApiServer) -> AsyncIterator[KubeClient]:
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", api_server.handle)
-    async with TestServer(app) as server:
+    async with served(app) as url:
 
         async def load() -> Configuration:
-            configuration = Configuration(host=str(server.make_url("")).rstrip("/"))
+            configuration = Configuration(host=url)
             token = api_server.tokens.pop(0) if len(api_server.tokens) > 1 else api_server.tokens[0]
             configuration.api_key["BearerToken"] = f"bearer {token}"
             return configuration

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer
 
+from e2e.web_servers import served
 from tests.clients.prometheus_rows import EDGE, NOW, NOW_SECONDS
 from tfserving_operator.api.refs import ModelKey
 from tfserving_operator.autoscaling.signals import PoolSignals, SignalState
@@ -68,8 +68,8 @@ async def prometheus() -> AsyncIterator[FakePrometheus]:
     fake = FakePrometheus()
     app = web.Application()
     app.router.add_post("/prefix/api/v1/query", fake.handle)
-    async with TestServer(app) as server:
-        fake.url = str(server.make_url("/prefix"))
+    async with served(app) as url:
+        fake.url = f"{url}/prefix"
         yield fake
         if fake.hang is not None:
             fake.hang.set()

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer
 
 from e2e.cluster.certificates import Authority
+from e2e.web_servers import served
 from tests.clients.prometheus_rows import NOW
 from tfserving_operator.api.refs import ModelKey
 from tfserving_operator.autoscaling.signals import PoolSignals, SignalState
@@ -51,10 +51,8 @@ async def tls(tmp_path: Path, needs_client_certificate: bool) -> AsyncIterator[T
         context.verify_mode = ssl.CERT_REQUIRED
     app = web.Application()
     app.router.add_post("/api/v1/query", _no_rows)
-    server = TestServer(app, host="127.0.0.1")
-    await server.start_server(ssl=context)
-    yield Tls(str(server.make_url("")).rstrip("/"), tmp_path, authority)
-    await server.close()
+    async with served(app, tls=context) as url:
+        yield Tls(url, tmp_path, authority)
 
 
 async def _no_rows(_: web.Request) -> web.Response:

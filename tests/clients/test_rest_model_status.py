@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer
+from yarl import URL
 
+from e2e.web_servers import served
 from tfserving_operator.clients.model_service import Unknown, VersionState, VersionStatus
 from tfserving_operator.clients.rest_model_status import RestModelStatusClient
 
@@ -20,9 +21,9 @@ async def ask(body: Any, *, code: int = 200) -> Any:
     app = web.Application()
     app.router.add_get("/v1/models/m", answer)
     client = RestModelStatusClient()
-    async with TestServer(app) as server:
+    async with served(app) as url:
         try:
-            return (await client.status(f"{server.host}:{server.port}", ["m"], timeout_seconds=5))["m"]
+            return (await client.status(URL(url).authority, ["m"], timeout_seconds=5))["m"]
         finally:
             await client.close()
 

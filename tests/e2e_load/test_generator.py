@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -11,7 +10,8 @@ import pytest
 from aiohttp import web
 
 from e2e.load.generator import LoadGenerator, Spacing
-from e2e.load.record import LoadSummary
+from e2e.load.record import LoadRecord, LoadSummary
+from e2e.web_servers import served
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
@@ -20,13 +20,8 @@ Handler = Callable[[web.Request], Awaitable[web.Response]]
 async def server(handler: Handler) -> AsyncIterator[str]:
     app = web.Application()
     app.router.add_post("/", handler)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}/"
-    finally:
-        await runner.cleanup()
+    async with served(app) as url:
+        yield f"{url}/"
 
 
 async def reached(generator: LoadGenerator, probe: Callable[[LoadSummary], bool]) -> LoadSummary:
@@ -123,6 +118,18 @@ async def test_a_changed_rate_holds_at_once_and_zero_pauses() -> None:
         await task
 
 
+class DueTimes(LoadRecord):
+    """Remembers when each request was due: what is sent late on a busy machine was due in time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.due_times: list[float] = []
+
+    def arrived(self, due: float, lag_seconds: float) -> None:
+        self.due_times.append(due)
+        super().arrived(due, lag_seconds)
+
+
 @pytest.mark.parametrize("spacing", Spacing)
 async def test_the_rate_is_kept_over_time(spacing: Spacing) -> None:
     async def answer(request: web.Request) -> web.Response:
@@ -130,7 +137,7 @@ async def test_the_rate_is_kept_over_time(spacing: Spacing) -> None:
 
     async with server(answer) as url:
         generator = LoadGenerator(url, requests_per_second=400, spacing=spacing)
-        began = time.monotonic()
-        summary = await run_until(generator, lambda s: s.arrived >= 200)
-        seconds = time.monotonic() - began
-    assert summary.arrived == pytest.approx(400 * seconds, rel=0.35)
+        generator.record = record = DueTimes()
+        await run_until(generator, lambda s: s.arrived >= 200)
+    seconds = record.due_times[-1] - record.due_times[0]
+    assert len(record.due_times) - 1 == pytest.approx(400 * seconds, rel=0.2)

@@ -13,6 +13,8 @@ from pathlib import Path
 import aiohttp
 from aiohttp import web
 
+from e2e.web_servers import served
+
 CHUNK_BYTES = 64 << 10
 
 
@@ -136,16 +138,12 @@ def _serve(
         app = web.Application(middlewares=[_trouble_middleware(server)], client_max_size=1 << 30)
         app.on_response_prepare.append(_note_status)
         app.router.add_route("*", "/{path:.*}", handle)  # type: ignore[arg-type]
-        runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
-        await site.start()
-        server.url = f"{'https' if tls else 'http'}://127.0.0.1:{runner.addresses[0][1]}"
-        started.set()
-        await finish.wait()
-        if on_stop:
-            await on_stop()  # type: ignore[misc]
-        await runner.cleanup()
+        async with served(app, tls=tls) as url:
+            server.url = url
+            started.set()
+            await finish.wait()
+            if on_stop:
+                await on_stop()  # type: ignore[misc]
 
     thread = threading.Thread(target=lambda: asyncio.run(run()), daemon=True)
     thread.start()

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer
 
+from e2e.web_servers import served
 from tfserving_operator.clients.prometheus_endpoint import PrometheusEndpoint
 from tfserving_operator.clients.promql import ScrapeLabels
 from tfserving_operator.simulation.prometheus_trace import (
@@ -64,8 +64,8 @@ async def prometheus() -> AsyncIterator[tuple[FakePrometheus, str]]:
     fake = FakePrometheus()
     app = web.Application()
     app.router.add_post("/prefix/api/v1/query_range", fake.answer)
-    async with TestServer(app) as server:
-        yield fake, str(server.make_url("/prefix"))
+    async with served(app) as url:
+        yield fake, f"{url}/prefix"
 
 
 async def read(url: str, asked: HistoryRequest | None = None, **endpoint: Any) -> Trace:
