@@ -124,9 +124,11 @@ class DueTimes(LoadRecord):
     def __init__(self) -> None:
         super().__init__()
         self.due_times: list[float] = []
+        self.lags_seconds: list[float] = []
 
     def arrived(self, due: float, lag_seconds: float) -> None:
         self.due_times.append(due)
+        self.lags_seconds.append(lag_seconds)
         super().arrived(due, lag_seconds)
 
 
@@ -141,3 +143,4 @@ async def test_the_rate_is_kept_over_time(spacing: Spacing) -> None:
         await run_until(generator, lambda s: s.arrived >= 200)
     seconds = record.due_times[-1] - record.due_times[0]
     assert len(record.due_times) - 1 == pytest.approx(400 * seconds, rel=0.2)
+    assert min(record.lags_seconds) > -0.001, "none is sent before it is due"
