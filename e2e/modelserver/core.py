@@ -47,6 +47,9 @@ class ServerCore:
         self._config = pb.ModelServerConfig()
         self._config_lock = asyncio.Lock()
         self._watched: list[pb.ModelConfig] | None = None
+        self._source_lock = asyncio.Lock()
+        """Held while the file system is polled, as in the real source: no poll is acted on with a config that
+        was replaced meanwhile."""
         self._labels: dict[str, dict[str, int]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -131,9 +134,10 @@ class ServerCore:
         fresh_states = StateMonitor()
         self._manager.monitors.append(fresh_states)
         try:
-            self._watched = configs
-            for name in sorted(old_names - new_names):
-                self._manager.aspire(name, {})
+            async with self._source_lock:
+                self._watched = configs
+                for name in sorted(old_names - new_names):
+                    self._manager.aspire(name, {})
             await self._await_models(fresh_states, new_names - old_names, "model(s)")
         finally:
             self._manager.monitors.remove(fresh_states)
@@ -158,16 +162,19 @@ class ServerCore:
         if self._settings.poll_wait_seconds < 0:
             return
         while True:
-            try:
-                for name, versions in (await asyncio.to_thread(poll, list(self._watched or ()))).items():
-                    if any(config.name == name for config in self._watched or ()):
-                        self._manager.aspire(name, versions)
-            except StatusError as error:
-                log.error("FileSystemStoragePathSource encountered a filesystem access error: %s", error.status.message)
+            async with self._source_lock:
+                await self._poll_once()
             self.polls += 1
             if self._settings.poll_wait_seconds == 0:
                 return
             await asyncio.sleep(self._settings.poll_wait_seconds)
+
+    async def _poll_once(self) -> None:
+        try:
+            for name, versions in (await asyncio.to_thread(poll, list(self._watched or ()))).items():
+                self._manager.aspire(name, versions)
+        except StatusError as error:
+            log.error("FileSystemStoragePathSource encountered a filesystem access error: %s", error.status.message)
 
     @staticmethod
     def _check_logging(config: pb.ModelServerConfig) -> None:

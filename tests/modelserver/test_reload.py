@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 import grpc
 import pytest
 from google.protobuf import text_format
 
+from e2e.modelserver import core
 from e2e.modelserver.model_writer import write_light_model
+from e2e.modelserver.source import Versions, poll
 from e2e.modelserver.wire import config_pb2
 from e2e.modelserver.wire import serving_pb2 as pb
-from tests.modelserver.harness import MODEL, RunningServer, model_config, model_entry, polled, running, start_failure
+from tests.modelserver.harness import (
+    MODEL,
+    RunningServer,
+    eventually,
+    model_config,
+    model_entry,
+    polled,
+    running,
+    start_failure,
+)
 
 RELOAD = f"{MODEL}HandleReloadConfigRequest"
 ALL = "model_version_policy { all {} }"
@@ -141,6 +154,30 @@ async def test_labels_work_in_two_steps(model: Path) -> None:
         for label, version in (("old", "1"), ("new", "2")):
             answer = await server.get(f"/v1/models/m/labels/{label}/metadata")
             assert answer.json()["model_spec"]["version"] == version
+
+
+async def test_a_config_waits_for_the_poll_that_still_goes_by_the_old_one(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(f"--model_base_path={model}", "--model_name=m") as server:
+        polling, may_end, aspired = threading.Event(), threading.Event(), []
+
+        def slow_poll(configs: Iterable[config_pb2.ModelConfig]) -> dict[str, Versions]:
+            policies = {config.model_version_policy.WhichOneof("policy_choice") for config in configs}
+            if None in policies:
+                polling.set()
+                may_end.wait(0.2)
+            found = poll(configs)
+            aspired.append((policies.pop(), sorted(found["m"])))
+            return found
+
+        monkeypatch.setattr(core, "poll", slow_poll)
+        await eventually(polling.is_set, "a poll by the old config is under way")
+        await server.reload(config(model_entry("m", model, ALL)))
+        write_light_model(model, 2)
+        may_end.set()
+        await server.until_states({2: "AVAILABLE", 1: "AVAILABLE"})
+        assert (None, [2]) not in aspired
 
 
 async def test_a_label_in_the_first_config_needs_the_allow_flag(tmp_path: Path, model: Path) -> None:
