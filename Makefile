@@ -9,6 +9,9 @@ OPERATOR_IMAGE ?= tfserving-operator:dev
 PYTHON := .venv/bin/python
 RUN := .venv/bin
 
+# Where Python is told to keep no bytecode, each of the many processes that tests start compiles its libraries again.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: help
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
