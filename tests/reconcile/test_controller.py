@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from tests.reconcile.scenes import (
+    CLAIMED,
     DEPLOYMENT,
     Clock,
     change_spec,
@@ -95,6 +96,17 @@ async def test_a_pool_that_left_the_spec_serves_until_the_others_are_ready() -> 
     await settle(world, controller, clock)
     assert [ref.name for ref in world.objects if "default" in ref.name] == []
     assert ("Normal", "Deleted") in {event[:2] for event in world.events}
+
+
+async def test_a_summary_of_many_pools_with_long_names_fits_into_status() -> None:
+    pools = [[{"name": f"{prefix}-0123456789-{index:07}"} for index in range(8)] for prefix in ("a", "b")]
+    world, controller, _ = await serving({"models": [CLAIMED], "pools": pools[0]})
+    change_spec(world, {"models": [CLAIMED], "pools": pools[1]})
+    await controller.reconcile(KEY)
+    assert world.model is not None
+    status = world.model["status"]
+    assert [len(status["pools"]), len(status["poolSummary"])] == [16, 256]
+    assert status["poolSummary"].startswith("b-0123456789-0000000 0/1, ")
 
 
 async def test_a_pool_that_is_scaled_to_zero_serves_until_another_has_taken_over() -> None:

@@ -60,7 +60,7 @@ def compute_status(observed: Observed, plan: Plan, refusals: Sequence[Refusal]) 
         ready_replicas=ready,
         desired_replicas=desired,
         ready_summary=f"{ready}/{desired}",
-        pool_summary=", ".join(f"{pool.name} {pool.ready}/{pool.desired}" for pool in pools),
+        pool_summary=shorten(", ".join(f"{pool.name} {pool.ready}/{pool.desired}" for pool in pools), 256),
         version_summary=version_summary(models),
         selector=",".join(f"{key}={value}" for key, value in model_selector(model.metadata.name).items()),
         endpoints=build_endpoints(model.metadata.name, model.metadata.namespace, model.spec.networking),
