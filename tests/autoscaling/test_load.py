@@ -64,15 +64,21 @@ def test_nothing_ready_is_said() -> None:
     assert "none of 3 replicas" in load.message
 
 
-def test_mistakes_of_clients_are_not_late_but_refusals_are() -> None:
-    fared = outcomes(
-        signals(
-            100, at=NOON, covered=1, good_per_second=70.0, errors_per_second={"INVALID_ARGUMENT": 20, "UNAVAILABLE": 6}
-        )
-    )
-    assert fared.requests == 80
-    assert fared.late == 10
-    assert fared.failed == 6
+@pytest.mark.parametrize(
+    ("errors", "requests", "late", "failed"),
+    [
+        pytest.param({}, 80, 10, 0, id="none"),
+        pytest.param({"INVALID_ARGUMENT": 500, "NOT_FOUND": 20}, 80, 10, 0, id="mistakes-of-clients-are-no-requests"),
+        pytest.param({"INTERNAL": 4}, 76, 6, 0, id="faults-of-the-model-say-nothing"),
+        pytest.param({"UNAVAILABLE": 6, "INVALID_ARGUMENT": 20}, 80, 10, 6, id="refusals-are-late"),
+    ],
+)
+def test_what_replicas_can_do_nothing_about_is_left_out_once(
+    errors: dict[str, float], requests: float, late: float, failed: float
+) -> None:
+    """``requests_per_second`` are without mistakes of clients, as Prometheus' client delivers them."""
+    fared = outcomes(signals(80, at=NOON, covered=1, good_per_second=70.0, errors_per_second=errors))
+    assert (fared.requests, fared.late, fared.failed) == (requests, late, failed)
 
 
 def shares(late_below: float, late_above: float, place: float) -> float:

@@ -25,6 +25,7 @@ from tests.clients.prometheus_rows import (
     wish,
 )
 from tfserving_operator.autoscaling.buckets import EDGES, BucketEdge
+from tfserving_operator.autoscaling.outcomes import outcomes as fared
 from tfserving_operator.autoscaling.signals import PoolSignals, SignalState
 from tfserving_operator.clients.prometheus_answers import Failure, Outcome
 from tfserving_operator.clients.prometheus_signals import PoolWish, ReadingMemory, ReadingRules, read_signals
@@ -342,6 +343,8 @@ def test_client_mistakes_are_reported_and_do_not_count_as_overload() -> None:
     assert signals.requests_per_second == 100
     assert signals.good_share == 0.6
     assert signals.errors_per_second == {"INVALID_ARGUMENT": 30, "DEADLINE_EXCEEDED": 20}
+    # Taken out once and not twice: what was late stays late beside them.
+    assert (fared(signals).requests, fared(signals).late) == (100, 40)
 
 
 def test_a_status_that_nobody_knows_counts_as_overload() -> None:

@@ -12,6 +12,20 @@ TAIL_SHARE = 0.05
 
 OVERLOAD_CODES = frozenset({"UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "CANCELLED", "ABORTED"})
 """Failures that more replicas can prevent; all others are mistakes of clients or of the model and say nothing."""
+CLIENT_MISTAKES = frozenset(
+    {
+        "INVALID_ARGUMENT",
+        "NOT_FOUND",
+        "ALREADY_EXISTS",
+        "PERMISSION_DENIED",
+        "UNAUTHENTICATED",
+        "FAILED_PRECONDITION",
+        "OUT_OF_RANGE",
+        "UNIMPLEMENTED",
+    }
+)
+"""Failures that keep no replica busy: not among the requests of PoolSignals. What is neither these nor overload
+(INTERNAL, UNKNOWN, …) is load, but says nothing of how a replica copes with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +50,10 @@ def outcomes(signals: PoolSignals, *, place: float = 0.0) -> Outcomes:
     the two; see ``late_between``.
     """
     failed = sum(rate for code, rate in signals.errors_per_second.items() if code in OVERLOAD_CODES)
-    others = sum(signals.errors_per_second.values()) - failed
-    requests = max(0.0, signals.requests_per_second - others)
+    unhelped = sum(
+        rate for code, rate in signals.errors_per_second.items() if code not in OVERLOAD_CODES | CLIENT_MISTAKES
+    )
+    requests = max(0.0, signals.requests_per_second - unhelped)
     below = above = late = max(0.0, requests - signals.good_per_second)
     if place > 0 and signals.good_above_per_second is not None and late > failed:
         above = min(late, max(failed, requests - signals.good_above_per_second))

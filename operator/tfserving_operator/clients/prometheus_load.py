@@ -10,22 +10,9 @@ from functools import cached_property
 from typing import Final
 
 from tfserving_operator.autoscaling.buckets import BucketEdge
+from tfserving_operator.autoscaling.outcomes import CLIENT_MISTAKES
 from tfserving_operator.clients.prometheus_facts import PoolFacts
 from tfserving_operator.clients.promql import QueryName, Situation
-
-CLIENT_MISTAKES: Final = frozenset(
-    {
-        "INVALID_ARGUMENT",
-        "NOT_FOUND",
-        "ALREADY_EXISTS",
-        "PERMISSION_DENIED",
-        "UNAUTHENTICATED",
-        "FAILED_PRECONDITION",
-        "OUT_OF_RANGE",
-        "UNIMPLEMENTED",
-    }
-)
-"""Statuses that no number of replicas changes. Every other one, known or not, may be overload."""
 
 _ROUNDING: Final = 1e-6
 
@@ -86,8 +73,8 @@ class PoolLoad:
         return {status: rate for status, rate in rates.items() if rate != 0.0}
 
     @cached_property
-    def overload_errors_per_second(self) -> float:
-        """Failed requests that more replicas might have answered."""
+    def loading_errors_per_second(self) -> float:
+        """Failed requests that kept replicas busy."""
         return sum(rate for status, rate in self.errors_per_second.items() if status not in CLIENT_MISTAKES)
 
     @cached_property

@@ -186,7 +186,7 @@ def _faults(
 
 
 def _signals_of(load: PoolLoad, ready: ReadyReplicas, fault: Fault | None) -> PoolSignals:
-    requests_per_second = load.ok_per_second + load.overload_errors_per_second
+    requests_per_second = load.ok_per_second + load.loading_errors_per_second
     has_requests = requests_per_second > 0 or bool(load.errors_per_second)
     silent = _count_silent(load.facts, ready)
     trusted = SignalState.MEASURED if has_requests else SignalState.NO_TRAFFIC

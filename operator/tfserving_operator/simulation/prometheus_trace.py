@@ -13,9 +13,9 @@ from typing import Any
 import aiohttp
 import numpy as np
 
+from tfserving_operator.autoscaling.outcomes import CLIENT_MISTAKES
 from tfserving_operator.clients.prometheus_credentials import CredentialsError, RequestHeaders, TlsFiles, read_headers
 from tfserving_operator.clients.prometheus_endpoint import PrometheusEndpoint
-from tfserving_operator.clients.prometheus_load import CLIENT_MISTAKES
 from tfserving_operator.clients.promql import ScrapeLabels, any_of, quoted
 from tfserving_operator.simulation.trace import Trace, TraceError, build_trace
 
