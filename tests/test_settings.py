@@ -132,6 +132,30 @@ def test_wrong_bounds_of_autoscaling_stop_the_start(
         CliApp.run(Settings, cli_args=[])
 
 
-def test_an_answer_of_prometheus_may_not_take_longer_than_a_tick() -> None:
+@pytest.mark.parametrize(("timeout", "tick"), [("2", "2"), ("1.5", "1"), ("1.5", "1.5")])
+def test_an_answer_of_prometheus_may_not_take_longer_than_a_tick(timeout: str, tick: str) -> None:
     with pytest.raises(ValidationError, match="must be shorter than autoscaling_tick_seconds"):
-        CliApp.run(Settings, cli_args=["--prometheus-timeout-seconds=2", "--autoscaling-tick-seconds=2"])
+        CliApp.run(Settings, cli_args=[f"--prometheus-timeout-seconds={timeout}", f"--autoscaling-tick-seconds={tick}"])
+
+
+@pytest.mark.parametrize(
+    ("tick", "expected"),
+    [("0.5", 0.375), ("1", 0.75), ("1.5", 1.125), ("2", 1.5), ("10", 1.5)],
+)
+def test_the_time_for_an_answer_of_prometheus_follows_the_tick(
+    monkeypatch: pytest.MonkeyPatch, tick: str, expected: float
+) -> None:
+    monkeypatch.setenv("TFSERVING_OPERATOR_AUTOSCALING_TICK_SECONDS", tick)
+    assert CliApp.run(Settings, cli_args=[]).prometheus_timeout_seconds == expected
+
+
+def test_a_time_for_an_answer_that_is_set_does_not_follow_the_tick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TFSERVING_OPERATOR_PROMETHEUS_TIMEOUT_SECONDS", "0.9")
+    assert CliApp.run(Settings, cli_args=["--autoscaling-tick-seconds=1"]).prometheus_timeout_seconds == 0.9
+
+
+@pytest.mark.parametrize("wrong", ["--autoscaling-tick-seconds=0.1", "--concurrency=0"])
+def test_a_wrong_setting_is_the_only_one_complained_about(wrong: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        CliApp.run(Settings, cli_args=[wrong])
+    assert refused.value.error_count() == 1

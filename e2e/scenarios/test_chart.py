@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,13 @@ def helm() -> Path:
     return binaries.build(["helm"]).helm / "helm"
 
 
-def rendered(helm: Path, *settings: str) -> list[Manifest]:
+def rendered(helm: Path, *settings: str, values: Mapping[str, Any] | None = None) -> list[Manifest]:
+    """Return the manifests for ``settings``, as by ``--set``, and ``values``, as of a file: its numbers are floats."""
     sets = itertools.chain.from_iterable(("--set", setting) for setting in settings)
-    finished = run([helm, "template", "test", CHART, "--kube-version", "1.36", "--namespace", "operators", *sets])
+    finished = run(
+        [helm, "template", "test", CHART, "--kube-version", "1.36", "--namespace", "operators", "--values", "-", *sets],
+        stdin=yaml.safe_dump(dict(values or {})),
+    )
     return [manifest for manifest in yaml.safe_load_all(finished.stdout) if manifest]
 
 
@@ -43,6 +47,14 @@ def operator_container(manifests: Sequence[Manifest]) -> Manifest:
 
 def environment(manifests: Sequence[Manifest]) -> dict[str, str]:
     return {variable["name"]: variable["value"] for variable in operator_container(manifests)["env"]}
+
+
+def operator_settings(manifests: Sequence[Manifest]) -> Settings:
+    """Return what the operator makes of its environment; ValidationError where it would not start."""
+    prefix = str(Settings.model_config["env_prefix"])
+    return Settings.model_validate(
+        {name.removeprefix(prefix).lower(): value for name, value in environment(manifests).items()}
+    )
 
 
 def test_the_chart_passes_helm_lint(helm: Path) -> None:
@@ -84,13 +96,7 @@ def test_model_pods_fetch_with_the_operators_own_image(helm: Path) -> None:
 
 def test_the_budget_of_the_fleet_is_read_as_it_was_given(helm: Path) -> None:
     devices = r"autoscaling.budget.devices.nvidia\.com/gpu=16,autoscaling.budget.devices.example\.com/npu=4"
-    given = environment(rendered(helm, "autoscaling.budget.replicas=40", devices))
-    settings = Settings.model_validate(
-        {
-            "fleet_max_replicas": given["TFSERVING_OPERATOR_FLEET_MAX_REPLICAS"],
-            "fleet_max_devices": given["TFSERVING_OPERATOR_FLEET_MAX_DEVICES"],
-        }
-    )
+    settings = operator_settings(rendered(helm, "autoscaling.budget.replicas=40", devices))
     assert settings.fleet_max_replicas == 40
     assert settings.fleet_max_devices == {"nvidia.com/gpu": 16, "example.com/npu": 4}
 

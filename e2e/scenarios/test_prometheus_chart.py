@@ -8,7 +8,15 @@ import pytest
 import yaml
 
 from e2e.cluster.errors import CommandFailed
-from e2e.scenarios.test_chart import Manifest, environment, helm, of_kind, operator_container, rendered
+from e2e.scenarios.test_chart import (
+    Manifest,
+    environment,
+    helm,
+    of_kind,
+    operator_container,
+    operator_settings,
+    rendered,
+)
 from tfserving_operator.clients.prometheus_endpoint import PrometheusAddresses
 
 __all__ = ["helm"]
@@ -93,6 +101,26 @@ def test_a_changed_address_restarts_the_operator(helm: Path) -> None:
         return found
 
     assert checksum("http://a") != checksum("http://b")
+
+
+@pytest.mark.parametrize(
+    ("given", "timeout_seconds"),
+    [
+        ({}, 1.5),
+        ({"autoscaling": {"tickSeconds": 1.5}}, 1.125),
+        ({"autoscaling": {"tickSeconds": 0.5}}, 0.375),
+        ({"autoscaling": {"tickSeconds": 1}, "prometheus": {"timeoutSeconds": 0.9}}, 0.9),
+    ],
+    ids=["as it comes", "short tick", "shortest tick", "both"],
+)
+def test_a_short_tick_alone_is_enough_to_start_with(helm: Path, given: Manifest, timeout_seconds: float) -> None:
+    assert operator_settings(rendered(helm, values=given)).prometheus_timeout_seconds == timeout_seconds
+
+
+def test_a_timeout_as_long_as_the_tick_stops_the_start(helm: Path) -> None:
+    given = {"autoscaling": {"tickSeconds": 1}, "prometheus": {"timeoutSeconds": 1}}
+    with pytest.raises(ValueError, match=r"prometheus_timeout_seconds \(1\) must be shorter than"):
+        operator_settings(rendered(helm, values=given))
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from tfserving_operator.autoscaling.budget import FleetBudget
@@ -21,6 +22,9 @@ from tfserving_operator.telemetry import VERSION
 LogFormat = Literal["json", "text"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 Port = Annotated[int, Field(ge=0, le=65_535)]
+
+_TIMEOUT_PER_TICK = 0.75
+_LONGEST_DEFAULT_TIMEOUT_SECONDS = 1.5
 
 
 class Settings(BaseSettings):
@@ -73,8 +77,12 @@ class Settings(BaseSettings):
     prometheus_config_file: Path | None = Field(
         default=None, description="File with the addresses of Prometheus and their credentials, docs/prometheus.md."
     )
-    prometheus_timeout_seconds: float = Field(
-        default=1.5, gt=0, le=60, description="Longest wait for an answer of Prometheus; shorter than a tick."
+    prometheus_timeout_seconds: float = Field(  # type: ignore[assignment]  # None becomes a number as it is validated
+        default=None,
+        gt=0,
+        le=60,
+        description="Longest wait for an answer of Prometheus, shorter than a tick; left out: 0.75 of a tick, at most "
+        "1.5 s.",
     )
     prometheus_scrape_interval_seconds: float = Field(
         default=15, ge=1, le=300, description="How often model servers are scraped, at most."
@@ -111,6 +119,15 @@ class Settings(BaseSettings):
     @classmethod
     def _lower(cls, value: Any) -> Any:
         return value.lower() if isinstance(value, str) else value
+
+    @field_validator("prometheus_timeout_seconds", mode="before")
+    @classmethod
+    def _follow_the_tick(cls, value: Any, info: ValidationInfo) -> Any:
+        if value is not None:
+            return value
+        # A tick that was refused is missing here, and its own error is enough.
+        tick_seconds = info.data.get("autoscaling_tick_seconds", math.inf)
+        return min(_LONGEST_DEFAULT_TIMEOUT_SECONDS, _TIMEOUT_PER_TICK * tick_seconds)
 
     @field_validator("prometheus_url")
     @classmethod

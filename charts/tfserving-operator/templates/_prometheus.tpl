@@ -117,8 +117,10 @@ matchers: {{- toYaml . | nindent 2 }}
 {{- with .Values.prometheus -}}
 - name: TFSERVING_OPERATOR_PROMETHEUS_SCRAPE_INTERVAL_SECONDS
   value: {{ .scrapeIntervalSeconds | quote }}
+{{- with .timeoutSeconds }}
 - name: TFSERVING_OPERATOR_PROMETHEUS_TIMEOUT_SECONDS
-  value: {{ .timeoutSeconds | quote }}
+  value: {{ . | quote }}
+{{- end }}
 {{- with .maxSampleAgeSeconds }}
 - name: TFSERVING_OPERATOR_PROMETHEUS_MAX_SAMPLE_AGE_SECONDS
   value: {{ . | quote }}
