@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -81,3 +82,65 @@ def test_granting_what_was_granted_grants_it_again(wishes: dict[str, Wish], budg
         for key, pool in ((key, each.pools["pool"]) for key, each in wishes.items())
     }
     assert granted(again, budget) == first
+
+
+def pools(gpu: tuple[int, int], cpu: tuple[int, int], *, most: int = 10) -> Wish:
+    """A pool with a device a replica before one without, each with what it runs and wants."""
+    return Wish(
+        pools={
+            "gpu": PoolWish(current=gpu[0], wanted=gpu[1], resource=GPU, most=most),
+            "cpu": PoolWish(current=cpu[0], wanted=cpu[1], most=most),
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("wish", "budget", "expected"),
+    [
+        pytest.param(pools((0, 4), (4, 0)), FleetBudget(devices={GPU: 4}), (4, 0), id="moves"),
+        pytest.param(pools((0, 4), (4, 0)), FleetBudget(devices={GPU: 0}), (0, 4), id="stays"),
+        pytest.param(pools((0, 4), (4, 0)), FleetBudget(devices={GPU: 1}), (1, 3), id="moves in part"),
+        pytest.param(pools((0, 4), (4, 0)), FleetBudget(replicas=4), (4, 0), id="moves within all replicas"),
+        pytest.param(pools((0, 2), (6, 0)), FleetBudget(devices={GPU: 0}), (0, 2), id="gives up what does not move"),
+        pytest.param(pools((4, 0), (0, 6)), FleetBudget(replicas=4), (0, 4), id="moves, and does not grow"),
+        pytest.param(pools((0, 3), (0, 0)), FleetBudget(devices={GPU: 0}), (0, 3), id="another pool stands in"),
+        pytest.param(pools((0, 3), (0, 0), most=2), FleetBudget(devices={GPU: 0}), (0, 2), id="within its max"),
+        pytest.param(pools((0, 3), (0, 0)), FleetBudget(devices={GPU: 1}), (1, 0), id="not beside the pool itself"),
+        pytest.param(pools((0, 5), (3, 0)), FleetBudget(devices={GPU: 0}), (0, 5), id="stands in for growth as well"),
+    ],
+)
+def test_what_moves_between_pools_is_kept_until_another_takes_over(
+    wish: Wish, budget: FleetBudget, expected: tuple[int, int]
+) -> None:
+    result = grant({"a": wish}, budget)["a"]
+    assert (result["gpu"], result["cpu"]) == expected
+
+
+COUNTS = st.tuples(st.integers(0, 9), st.integers(0, 9))
+
+
+@given(st.dictionaries(st.sampled_from("abc"), st.builds(pools, COUNTS, COUNTS)), BUDGETS)
+def test_no_servedmodel_runs_less_than_before_unless_it_wants_less(
+    wishes: dict[str, Wish], budget: FleetBudget
+) -> None:
+    result = grant(wishes, budget)
+    for key, wish in wishes.items():
+        current, wanted = (
+            sum(pool.current for pool in wish.pools.values()),
+            sum(pool.wanted for pool in wish.pools.values()),
+        )
+        assert min(current, wanted) <= sum(result[key].values()) <= wanted
+    running = sum(min(pool.current, pool.wanted) for wish in wishes.values() for pool in wish.pools.values())
+    staying = sum(pool.current for wish in wishes.values() for pool in wish.pools.values())
+    if budget.replicas is not None:
+        assert sum(sum(each.values()) for each in result.values()) <= max(budget.replicas, staying, running)
+
+
+@given(st.dictionaries(st.sampled_from("abc"), st.builds(pools, COUNTS, COUNTS)), BUDGETS)
+def test_moves_that_were_granted_are_granted_again(wishes: dict[str, Wish], budget: FleetBudget) -> None:
+    first = grant(wishes, budget)
+    again = {
+        key: pools(*((first[key][name], pool.wanted) for name, pool in wish.pools.items()))
+        for key, wish in wishes.items()
+    }
+    assert all(sum(granted.values()) >= sum(first[key].values()) for key, granted in grant(again, budget).items())

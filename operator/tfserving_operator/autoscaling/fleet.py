@@ -6,6 +6,8 @@ from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
+from tfserving_operator.api.pool import PoolReplicas
+from tfserving_operator.autoscaling.allocation import MOST_REPLICAS
 from tfserving_operator.autoscaling.budget import FleetBudget, PoolWish, Wish, grant
 from tfserving_operator.autoscaling.decision import Decision, ScalingRule
 from tfserving_operator.autoscaling.observation import PoolObservation
@@ -42,22 +44,28 @@ def _wish(pools: Iterable[PoolObservation], decision: Decision | None) -> Wish:
                 wanted=wanted.get(each.pool.name, each.desired),
                 resource=None if each.pool.accelerator is None else each.pool.accelerator.resource,
                 devices=1 if each.pool.accelerator is None else each.pool.accelerator.count,
+                most=_most(each.pool.replicas) if each.pool.name in wanted else 0,
             )
             for each in pools
         }
     )
 
 
+def _most(bounds: PoolReplicas) -> int:
+    return MOST_REPLICAS if bounds.max is None else bounds.max
+
+
 def _cut(decision: Decision, granted: Mapping[str, int]) -> Decision:
     replicas = {name: granted[name] for name in decision.replicas}
     if replicas == decision.replicas:
         return decision
-    total = sum(replicas.values())
+    by_pool = ", ".join(f"{name} {count}" for name, count in replicas.items())
+    allowed = by_pool if len(replicas) > 1 else str(sum(replicas.values()))
     return replace(
         decision,
         replicas=replicas,
         rule=ScalingRule.BUDGET,
-        message=f"{decision.message}; the fleet's budget allows {total}",
+        message=f"{decision.message}; the fleet's budget allows {allowed}",
         is_limited=True,
         limit=ScalingRule.BUDGET,
     )
