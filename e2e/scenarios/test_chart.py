@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,17 @@ def helm() -> Path:
     return binaries.build(["helm"]).helm / "helm"
 
 
-def rendered(helm: Path, *settings: str, values: Mapping[str, Any] | None = None) -> list[Manifest]:
+def rendered(
+    helm: Path,
+    *settings: str,
+    values: Mapping[str, Any] | None = None,
+    release: str = "test",
+    namespace: str = "operators",
+) -> list[Manifest]:
     """Return the manifests for ``settings``, as by ``--set``, and ``values``, as of a file: its numbers are floats."""
     sets = itertools.chain.from_iterable(("--set", setting) for setting in settings)
     finished = run(
-        [helm, "template", "test", CHART, "--kube-version", "1.36", "--namespace", "operators", "--values", "-", *sets],
+        [helm, "template", release, CHART, "--kube-version", "1.36", "--namespace", namespace, "--values", "-", *sets],
         stdin=yaml.safe_dump(dict(values or {})),
     )
     return [manifest for manifest in yaml.safe_load_all(finished.stdout) if manifest]
@@ -142,6 +148,72 @@ def test_monitors_select_what_the_chart_makes(helm: Path, setting: str, kind: st
     assert wanted <= service["metadata"]["labels"].items()
     assert wanted <= deployment["spec"]["template"]["metadata"]["labels"].items()
     assert monitor["metadata"]["labels"]["release"] == "prometheus"
+
+
+NUMBER_LIKE: Mapping[str, Any] = {
+    "watchNamespaces": ["123"],
+    "image": {"repository": "1", "tag": "2"},
+    "imagePullSecrets": [{"name": "3"}],
+    "serviceAccount": {"annotations": {"a": "5"}},
+    "podAnnotations": {"a": "6"},
+    "podLabels": {"a": "7"},
+    "nodeSelector": {"a": "8"},
+    "priorityClassName": "9",
+    "extraEnv": [{"name": "10", "value": "11"}],
+    "metrics": {
+        "service": {"annotations": {"a": "12"}},
+        "serviceMonitor": {"enabled": True, "labels": {"a": "13"}},
+        "podMonitor": {"enabled": True, "labels": {"a": "14"}},
+    },
+    "modelServers": {"podMonitor": {"enabled": True, "labels": {"a": "15"}}},
+    "prometheus": {
+        "url": "http://16",
+        "bearerToken": {"secretName": "17", "key": "18"},
+        "basicAuth": {"secretName": "19", "usernameKey": "20", "passwordKey": "21"},
+        "headers": {"22": "23"},
+        "secretHeaders": {"24": {"secretName": "25", "key": "26"}},
+        "ca": {"secretName": "27", "key": "28"},
+        "clientCertificate": {"secretName": "29", "certificateKey": "30", "keyKey": "31"},
+        "matchers": {"a": "32"},
+        "namespaces": {"33": {"url": "http://34", "headers": {"35": "36"}}},
+    },
+}
+"""Every free text of the values, as one that YAML takes for a number where it is not quoted."""
+NUMBERS = {"replicas", "containerPort", "port", "periodSeconds", "timeoutSeconds", "failureThreshold"}
+"""Fields of the manifests that are numbers."""
+
+
+def keys_and_scalars(node: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the place of every key and of every value that holds no others."""
+    if isinstance(node, dict):
+        for key, below in node.items():
+            yield f"{place} key", key
+            yield from keys_and_scalars(below, f"{place}.{key}")
+    elif isinstance(node, list):
+        for index, below in enumerate(node):
+            yield from keys_and_scalars(below, f"{place}[{index}]")
+    else:
+        yield place, node
+
+
+@pytest.mark.parametrize(
+    "names",
+    [{"nameOverride": "40"}, {"fullnameOverride": "41"}, {"serviceAccount": {"name": "42"}}],
+    ids=lambda names: next(iter(names)),
+)
+@pytest.mark.parametrize("where", [["123"], []], ids=["one namespace", "all namespaces"])
+def test_a_text_that_looks_like_a_number_stays_a_text(helm: Path, names: Manifest, where: list[str]) -> None:
+    values = {**NUMBER_LIKE, **names, "watchNamespaces": where}
+    manifests = rendered(helm, values=values, release="98", namespace="99")
+    (config,) = of_kind(manifests, "ConfigMap")
+    manifests.append({"kind": "file", "data": yaml.safe_load(config["data"]["prometheus.yaml"])})
+    numbers = {
+        f"{manifest['kind']}{place}": value
+        for manifest in manifests
+        for place, value in keys_and_scalars(manifest)
+        if isinstance(value, int | float) and not isinstance(value, bool) and place.rpartition(".")[2] not in NUMBERS
+    }
+    assert numbers == {}
 
 
 @pytest.mark.parametrize(
