@@ -52,6 +52,28 @@ async def test_replicas_of_those_that_are_not_scaled_use_the_budget_too(autoscal
 
 
 @pytest.mark.parametrize(
+    ("wanted_of_all", "running", "budget", "expected"),
+    [
+        pytest.param(9, 4, 10, 6, id="that would like more"),
+        pytest.param(5, 9, 12, 3, id="that could do with less"),
+    ],
+)
+async def test_a_recommendation_takes_what_runs_and_neither_more_nor_less(
+    wanted_of_all: int, running: int, budget: int, expected: int
+) -> None:
+    fleet = Fleet(
+        raw_model("auto", scaled_spec(replicas=2)),
+        raw_model("watched", scaled_spec(replicas=2, autoscaling=FIXED_POLICY | {"mode": "Recommend"})),
+        decide=Script(wanted=wanted_of_all),
+        budget=FleetBudget(replicas=budget),
+    )
+    fleet.cache.run("auto", default=2)
+    fleet.cache.run("watched", default=running)
+    await fleet.tick()
+    assert fleet.shown("auto").replicas == {"default": expected}
+
+
+@pytest.mark.parametrize(
     ("spec", "expected"),
     [
         pytest.param(scaled_spec(pools=[{"name": "new"}]), 3, id="of a pool that left its spec"),

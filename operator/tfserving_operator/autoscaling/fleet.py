@@ -34,6 +34,11 @@ def within_budget(
     return {key: _cut(decision, granted[key]) for key, decision in decisions.items()}
 
 
+def uses(pools: Iterable[PoolObservation]) -> list[PoolWish]:
+    """Return what ``pools`` take of the budget where nothing is decided on them."""
+    return list(_wish(pools, None).pools.values())
+
+
 def _wish(pools: Iterable[PoolObservation], decision: Decision | None) -> Wish:
     wanted = {} if decision is None else decision.replicas
     return Wish(

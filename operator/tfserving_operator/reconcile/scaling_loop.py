@@ -21,7 +21,7 @@ from tfserving_operator.api.servedmodel import ServedModelSpec
 from tfserving_operator.autoscaling.budget import FleetBudget, PoolWish
 from tfserving_operator.autoscaling.decide import decide_replicas
 from tfserving_operator.autoscaling.decision import Decision
-from tfserving_operator.autoscaling.fleet import within_budget
+from tfserving_operator.autoscaling.fleet import uses, within_budget
 from tfserving_operator.autoscaling.observation import ScalingObservation
 from tfserving_operator.autoscaling.signals import PoolSignals
 from tfserving_operator.autoscaling.state import ScalingState
@@ -204,7 +204,16 @@ class ScalingLoop:
         if self._budget.is_unlimited:
             return decisions
         pools = {key: self._scaled[key].seen.pools for key in self._specs if key in self._scaled}
-        return within_budget(pools, decisions, self._budget, others=self._others(now))
+        acting = {key: each for key, each in pools.items() if self._scaled[key].is_auto}
+        # What is only recommended runs nothing and gives nothing up: it takes what it runs, no more and no less.
+        watching = (use for key, each in pools.items() if key not in acting for use in uses(each))
+        granted = within_budget(
+            acting,
+            {key: decision for key, decision in decisions.items() if key in acting},
+            self._budget,
+            others=[*self._others(now), *watching],
+        )
+        return {**decisions, **granted}
 
     def _others(self, now: datetime) -> list[PoolWish]:
         """Return what else serves and uses the budget: what is not scaled, cannot be read, or left its spec."""
