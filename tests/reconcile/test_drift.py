@@ -57,6 +57,20 @@ def test_quantities_are_compared_as_numbers(live: Any, desired: Any, same: bool)
     assert (changed_paths({"limits": {"cpu": live}}, {"limits": {"cpu": desired}}) == []) is same
 
 
+@pytest.mark.parametrize("milli_cpus", range(50, 16_050, 50))
+def test_a_cpu_limit_is_no_change_in_the_form_of_the_api_server(milli_cpus: int) -> None:
+    written = {"limits": {"cpu": f"{milli_cpus / 1000}"}}
+    stored = {"limits": {"cpu": f"{milli_cpus}m" if milli_cpus % 1000 else f"{milli_cpus // 1000}"}}
+    another = {"limits": {"cpu": f"{milli_cpus + 1}m"}}
+    assert changed_paths(stored, written) == []
+    assert changed_paths(another, written) == ["limits.cpu"]
+
+
+@pytest.mark.parametrize("live", [None, "", "a lot"])
+def test_what_is_no_quantity_equals_none(live: Any) -> None:
+    assert changed_paths({"limits": {"cpu": live}}, {"limits": {"cpu": "much"}}) == ["limits.cpu"]
+
+
 def test_one_volume_mounted_twice_is_no_change() -> None:
     mounts = [{"name": "v", "mountPath": "/a"}, {"name": "v", "mountPath": "/b"}]
     live = [{**mount, "recursiveReadOnly": "Disabled"} for mount in reversed(mounts)]

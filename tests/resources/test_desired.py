@@ -157,6 +157,7 @@ def test_a_constraint_without_a_selector_spreads_the_pool(constraint: dict[str, 
     ("limits", "volume", "arguments"),
     [
         (["1Gi"], {"sizeLimit": "1073741824"}, ["1073741824"]),
+        (["1Pi"], {"sizeLimit": "1125899906842624"}, ["1125899906842624"]),
         (["1k", "2k"], {"sizeLimit": "3000"}, ["1000", "2000"]),
         (["1k", None], {}, ["1000"]),
     ],

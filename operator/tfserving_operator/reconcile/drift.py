@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tfserving_operator.resources.names import APPLIED_HASH_ANNOTATION
+from tfserving_operator.resources.quantity import parse_quantity
 
 _LIST_KEYS = ("name", "uid", "mountPath", "containerPort", "port", "topologyKey", "key")
 """Keys by which items of a live list are found; the API server may add items of its own (defaults, webhooks)."""
 
-_QUANTITY_PARENTS = frozenset({"requests", "limits", "sizeLimit"})
+_QUANTITY_PARENTS = frozenset({"requests", "limits", "sizeLimit", "divisor"})
 
 
 def is_up_to_date(live: Mapping[str, Any], desired: Mapping[str, Any]) -> bool:
@@ -73,22 +74,7 @@ def _same_scalar(live: Any, desired: Any, path: str) -> bool:
     if any(part in _QUANTITY_PARENTS for part in path.split(".")):
         # The API server writes quantities in its own form: 1000m comes back as 1. What was applied from the same
         # manifest is equal; what somebody changed shows in the number.
-        return _quantity(live) == _quantity(desired)
+        number = parse_quantity(desired)
+        return number is not None and parse_quantity(live) == number
     # Absent and "" are the same to Kubernetes for optional strings.
     return desired == "" and live is None
-
-
-_SUFFIXES = {
-    "": 1, "n": 1e-9, "u": 1e-6, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18,
-    "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50, "Ei": 2**60,
-}  # fmt: skip
-
-
-def _quantity(value: Any) -> float | None:
-    """Return a quantity as a number, None where it is not one (apimachinery, api/resource/quantity.go)."""
-    text = str(value)
-    digits = text.rstrip("".join({letter for suffix in _SUFFIXES for letter in suffix}))
-    try:
-        return float(digits) * _SUFFIXES[text[len(digits) :]]
-    except (ValueError, KeyError):
-        return None
