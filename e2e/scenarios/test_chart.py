@@ -107,6 +107,34 @@ def test_the_budget_of_the_fleet_is_read_as_it_was_given(helm: Path) -> None:
     assert settings.fleet_max_devices == {"nvidia.com/gpu": 16, "example.com/npu": 4}
 
 
+def test_large_numbers_of_a_values_file_are_read_as_they_were_given(helm: Path) -> None:
+    budget = {"replicas": 1_000_000, "devices": {"nvidia.com/gpu": 2_000_000}}
+    manifests = rendered(
+        helm,
+        values={
+            "autoscaling": {"budget": budget},
+            "resyncSeconds": 3_000_000,
+            "prometheus": {"maxSampleAgeSeconds": 4_000_000},
+            "tolerations": [{"key": "infra", "tolerationSeconds": 5_000_000}],
+            "resources": {"limits": {"memory": 6_000_000_000}},
+        },
+    )
+    exponents = {name: text for name, text in environment(manifests).items() if "e+" in text}
+    # A number that need not be an integer may have one: the operator reads it all the same.
+    assert exponents.keys() <= {"TFSERVING_OPERATOR_PROMETHEUS_MAX_SAMPLE_AGE_SECONDS"}
+    settings = operator_settings(manifests)
+    assert (settings.fleet_max_replicas, settings.fleet_max_devices) == (1_000_000, {"nvidia.com/gpu": 2_000_000})
+    assert (settings.resync_seconds, settings.prometheus_max_sample_age_seconds) == (3_000_000, 4_000_000)
+    (deployment,) = of_kind(manifests, "Deployment")
+    assert deployment["spec"]["template"]["spec"]["tolerations"][0]["tolerationSeconds"] == 5_000_000
+    assert operator_container(manifests)["resources"]["limits"]["memory"] == 6_000_000_000
+
+
+def test_a_number_that_is_taken_away_leaves_the_operator_its_default(helm: Path) -> None:
+    settings = operator_settings(rendered(helm, values={"concurrency": None, "resyncSeconds": None}))
+    assert (settings.concurrency, settings.resync_seconds) == (8, 300)
+
+
 def test_every_optional_value_shows_in_the_manifests(helm: Path) -> None:
     manifests = rendered(
         helm,
