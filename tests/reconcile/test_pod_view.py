@@ -200,3 +200,65 @@ def test_a_sidecar_that_runs_again_is_not_why_a_server_still_loads() -> None:
     sidecar = {"name": "proxy", "state": {"running": {}}, "lastState": ended(3)}
     status = {"conditions": [SCHEDULED, NOT_READY], "containerStatuses": [sidecar]}
     assert view_pod(pod(status), NOW).problem is None
+
+
+def since(seconds: float) -> str:
+    return (NOW - timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")
+
+
+def loaded(*others: dict[str, Any], unready_seconds: float = 61, running_seconds: float = 3600, **fields: Any) -> Any:
+    """A pod whose server has loaded its models and which is not ready."""
+    state = {"running": {"startedAt": since(running_seconds)}}
+    running = {"name": "server", "started": True, "ready": False, "state": state}
+    unready = NOT_READY | {"lastTransitionTime": since(unready_seconds)}
+    return pod({"conditions": [SCHEDULED, unready], "containerStatuses": [running | fields, *others]})
+
+
+def test_a_server_that_lost_its_readiness_says_what_to_look_at() -> None:
+    problem = view_pod(loaded(), NOW).problem
+    assert problem is not None
+    assert problem.reason is Reason.REPLICAS_UNAVAILABLE
+    assert "readiness probe fails although its models were loaded" in problem.message
+    assert view_pod(loaded(unready_seconds=7200, running_seconds=9000), NOW).problem == problem
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        pytest.param(loaded(unready_seconds=59), id="readiness lost just now"),
+        pytest.param(loaded(started=False), id="models still load"),
+        # Since its container runs it was never ready: when its models were loaded stands nowhere, maybe just now.
+        pytest.param(loaded(unready_seconds=700, running_seconds=600), id="models loaded a moment ago"),
+    ],
+)
+def test_a_server_may_be_unready_for_a_while(raw: dict[str, Any]) -> None:
+    assert view_pod(raw, NOW).problem is None
+
+
+def test_a_server_that_never_got_ready_is_a_problem_in_the_end() -> None:
+    problem = view_pod(loaded(unready_seconds=1300, running_seconds=1290), NOW).problem
+    assert problem is not None
+    assert problem == view_pod(loaded(), NOW).problem
+
+
+def test_a_sidecar_that_is_not_ready_is_named() -> None:
+    sidecar = {"name": "proxy", "ready": False, "state": {"running": {}}}
+    problem = view_pod(loaded(sidecar, ready=True), NOW).problem
+    assert problem is not None
+    assert problem.reason is Reason.REPLICAS_UNAVAILABLE
+    assert "container proxy is not ready" in problem.message
+
+
+def test_a_pod_that_is_not_ready_though_its_containers_are_points_at_the_node() -> None:
+    problem = view_pod(loaded(ready=True), NOW).problem
+    assert problem is not None
+    assert problem.reason is Reason.REPLICAS_UNAVAILABLE
+    assert "node" in problem.message
+
+
+def test_a_server_that_has_served_since_is_not_blamed_for_an_earlier_end() -> None:
+    oom = ended(137, reason="OOMKilled")
+    assert view_pod(loaded(unready_seconds=59, lastState=oom), NOW).problem is None
+    problem = view_pod(loaded(lastState=oom), NOW).problem
+    assert problem is not None
+    assert problem.reason is Reason.REPLICAS_UNAVAILABLE

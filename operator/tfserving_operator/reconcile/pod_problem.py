@@ -22,6 +22,11 @@ _BAD_SUB_PATH = re.compile(r'failed to (create|prepare) subPath .*volumeMount "(
 _SIGKILL_EXIT_CODE = 137
 _VOLUME_PATIENCE = timedelta(seconds=20)
 """How long volumes may take before their references are doubted: an attached disk or a big claim takes its time."""
+_READINESS_PATIENCE = timedelta(seconds=60)
+"""How long a server may be unready: a surge passes, and a readiness probe fails three times in 15 s."""
+_START_PATIENCE = timedelta(minutes=20)
+"""The same for one that was not ready since its container runs: nothing says when its models were loaded, and a server
+that has just loaded them is about to be ready. More than the default of server.loadTimeoutSeconds."""
 _MAX_QUOTE_LENGTH = 600
 
 _FETCH_REASONS: Mapping[FetchReason, Reason] = {
@@ -69,7 +74,46 @@ def find_problem(pod: RawObject, now: datetime) -> PodProblem | None:
         problem = _waiting_problem(pod, container) or _sidecar_problem(container)
         if problem is not None:
             return problem
-    return _server_problem(status) or _volume_problem(pod, now)
+    server = _server(status)
+    # Once it has served, it is over why it ended before; a container keeps that for as long as it lives.
+    past = None if _has_served(pod, server) else _server_problem(server)
+    return past or _volume_problem(pod, now) or _readiness_problem(pod, server, now)
+
+
+def _server(status: RawObject) -> RawObject:
+    return next((c for c in status.get("containerStatuses", []) if c["name"] == SERVER_CONTAINER), {})
+
+
+def _has_served(pod: RawObject, server: RawObject) -> bool:
+    """Whether the pod was ready since its server runs: readiness was lost later than the container started."""
+    lost_at = pod_condition(pod, "Ready").get("lastTransitionTime")
+    started_at = server.get("state", {}).get("running", {}).get("startedAt")
+    return bool(lost_at and started_at) and datetime.fromisoformat(lost_at) > datetime.fromisoformat(started_at)
+
+
+def _readiness_problem(pod: RawObject, server: RawObject, now: datetime) -> PodProblem | None:
+    """The Deployment controller counts unready replicas during a rollout alone, so afterwards nobody else tells."""
+    if not server.get("started", False) or now < _patience_ends_at(pod, server, now):
+        return None
+    others = [c["name"] for c in pod["status"]["containerStatuses"] if c is not server and not c.get("ready", False)]
+    if not server.get("ready", False):
+        words = (
+            "the server's readiness probe fails although its models were loaded: it is overloaded or frozen, or its "
+            "model directory was emptied; look at its load and its log"
+        )
+    elif others:
+        words = f"container {others[0]} is not ready, which keeps the whole pod from requests: look into its log"
+    else:
+        words = "the pod is not ready although its containers are: look whether its node is lost, and at readinessGates"
+    return PodProblem(Reason.REPLICAS_UNAVAILABLE, words)
+
+
+def _patience_ends_at(pod: RawObject, server: RawObject, now: datetime) -> datetime:
+    lost_at = pod_condition(pod, "Ready").get("lastTransitionTime")
+    started_at = server.get("state", {}).get("running", {}).get("startedAt")
+    if started_at and not _has_served(pod, server):
+        return datetime.fromisoformat(started_at) + _START_PATIENCE
+    return (datetime.fromisoformat(lost_at) if lost_at else now) + _READINESS_PATIENCE
 
 
 def _scheduling_problem(message: str) -> PodProblem:
@@ -196,8 +240,7 @@ def _sidecar_problem(container: RawObject) -> PodProblem | None:
     )
 
 
-def _server_problem(status: RawObject) -> PodProblem | None:
-    server: RawObject = next((c for c in status.get("containerStatuses", []) if c["name"] == SERVER_CONTAINER), {})
+def _server_problem(server: RawObject) -> PodProblem | None:
     failure = _last_failure(server)
     if not failure:
         return None
