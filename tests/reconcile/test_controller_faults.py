@@ -8,6 +8,7 @@ from tests.reconcile.scenes import DEPLOYMENT, FETCHED, Clock, change_spec, cond
 from tests.reconcile.world import KEY, NOW, SCHEDULED, KilledError, World
 from tfserving_operator.api.refs import ObjectRef
 from tfserving_operator.clients.errors import Conflict, Rejected, Unavailable
+from tfserving_operator.reconcile.controller import Controller
 
 
 async def test_a_refused_child_is_explained_and_the_rest_goes_on() -> None:
@@ -110,18 +111,23 @@ async def test_why_no_pod_can_be_made_is_named(message: str, reason: str, words:
     assert words in condition(world, "Ready")["message"]
 
 
+async def until_degraded(world: World, controller: Controller, clock: Clock) -> None:
+    """Reconcile when the controller wants to, and at no other time."""
+    waited_seconds = 0.0
+    while condition(world, "Degraded")["status"] == "False" and waited_seconds < 120:
+        look_again_seconds = await controller.reconcile(KEY)
+        assert look_again_seconds is not None
+        clock.advance(look_again_seconds)
+        waited_seconds += look_again_seconds
+
+
 async def test_a_missing_secret_is_named_although_no_event_tells_of_it() -> None:
     world, controller, clock = await serving()
     unmounted = {"type": "PodReadyToStartContainers", "status": "False", "lastTransitionTime": NOW.isoformat()}
     world.fail_pods({"conditions": [SCHEDULED, unmounted]})
     for pod in world.cached_pods:
         pod["spec"] = {"volumes": [{"name": "tls", "secret": {"secretName": "certificate"}}]}
-    waited_seconds = 0.0
-    while condition(world, "Degraded")["status"] == "False" and waited_seconds < 60:
-        look_again_seconds = await controller.reconcile(KEY)
-        assert look_again_seconds is not None
-        clock.advance(look_again_seconds)
-        waited_seconds += look_again_seconds
+    await until_degraded(world, controller, clock)
     assert condition(world, "Degraded")["reason"] == "MissingReference"
     assert "Secret certificate" in condition(world, "Degraded")["message"]
 
@@ -133,6 +139,17 @@ async def test_a_stuck_pool_is_degraded_even_where_no_pod_says_why() -> None:
     world.fail_pods({"conditions": [SCHEDULED, NOT_READY]})
     await controller.reconcile(KEY)
     assert condition(world, "Degraded")["reason"] == "ReplicasUnavailable"
+
+
+async def test_replicas_that_lose_readiness_after_the_rollout_become_a_fault_without_an_event() -> None:
+    world, controller, clock = await serving()
+    frozen = {"name": "server", "started": True, "ready": False, "state": {"running": {}}}
+    lost = NOT_READY | {"lastTransitionTime": clock.now.isoformat()}
+    world.fail_pods({"conditions": [SCHEDULED, lost], "containerStatuses": [frozen]})
+    await until_degraded(world, controller, clock)
+    assert condition(world, "Degraded")["reason"] == "ReplicasUnavailable"
+    assert condition(world, "Ready")["reason"] == "ReplicasUnavailable"
+    assert [event[:2] for event in world.events] == [("Normal", "NoReadyReplicas"), ("Warning", "ReplicasUnavailable")]
 
 
 async def test_an_unreadable_spec_leaves_the_children_and_says_which_field() -> None:

@@ -138,10 +138,11 @@ class Controller:
         return self._clock().replace(microsecond=0)
 
     def _look_again_seconds(self, observed: Observed, plan: Plan, refusals: Sequence[Refusal]) -> float | None:
-        """Return when to look without being told: servers, refusals and waits for volumes change without an event."""
+        """Return when to look without being told: servers, refusals and what takes too long change without an event."""
         if plan.reloads:
             return _SOON_SECONDS
-        if refusals or any(pod.is_ready or pod.phase is PodPhase.STARTING for pod in observed.pods):
+        waited_for = (PodPhase.STARTING, PodPhase.LOADING)
+        if refusals or any(pod.is_ready or pod.phase in waited_for for pod in observed.pods):
             return self._settings.model_status_interval_seconds
         return None
 
