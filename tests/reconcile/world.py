@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -84,6 +84,8 @@ class World:
         self.writes: list[str] = []
         self.failures: dict[str, ClientError] = {}
         """Error to raise, by ``verb kind``, for example ``apply Service``; taken once."""
+        self.stored_form: Callable[[dict[str, Any]], None] = lambda _: None
+        """Rewrites what is applied, in place, as API servers and mutating webhooks do."""
         self.calls = 0
         self.die_at_call: int | None = None
         self._version = 1
@@ -100,9 +102,12 @@ class World:
         self.writes.append(f"apply {ref.kind} {ref.name}")
         old = self.objects.get(ref, {"metadata": {"uid": f"uid-{ref.name}-{ref.kind}"}})
         new = copy.deepcopy(dict(manifest))
+        self.stored_form(new)
         new["metadata"]["uid"] = old["metadata"]["uid"]
+        new["metadata"]["resourceVersion"] = old["metadata"].get("resourceVersion")
         new["status"] = old.get("status", {})
-        self.bump(new)
+        if new != old:
+            self.bump(new)
         self.objects[ref] = new
         return copy.deepcopy(new)
 

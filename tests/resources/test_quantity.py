@@ -22,8 +22,8 @@ def test_every_form_of_a_quantity_is_read_exactly(text: str | int, number: str |
 
 @pytest.mark.parametrize(
     "text",
-    ["", " 1", "1 Gi", "m", "1ki", "1K", "1mi", "1e", "1e1.5", "1e3k", "0x10", "1_000", "Infinity", "nan", "\u0661", None,
-     True, "1" * 400 + "?"],
+    ["", " 1", "1 Gi", "m", "1ki", "1K", "1mi", "1e", "1e1.5", "1e3k", "0x10", "1_000", "Infinity", "nan", "\u0661",
+     None, True, "1" * 400 + "?"],
 )  # fmt: skip
 def test_what_is_no_quantity_is_not_read(text: object) -> None:
     assert parse_quantity(text) is None

@@ -13,6 +13,7 @@ from tfserving_operator import telemetry
 from tfserving_operator.api.conditions import Reason
 from tfserving_operator.api.refs import ObjectRef
 from tfserving_operator.clients.errors import ClientError, Rejected
+from tfserving_operator.reconcile.drift import Normalized, normalized_by_server
 from tfserving_operator.reconcile.observed import LoadedConfig, Observed, RawObject, is_owned
 from tfserving_operator.reconcile.plan import Manifest, Plan, Refusal, Reload, conflict
 from tfserving_operator.reconcile.ports import Children, Events, KubeApi, ModelServers
@@ -26,10 +27,12 @@ _RELOAD_TIMEOUT_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class _Applied:
-    """A child that was written, and whether it had been there."""
+    """A child that was applied."""
 
-    verb: Literal["Created", "Updated"]
     ref: ObjectRef
+    verb: Literal["Created", "Updated"] | None
+    """What came of it; None when nothing did."""
+    normalized: Normalized
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,8 @@ class Outcome:
     refusals: tuple[Refusal, ...]
     loaded: dict[str, LoadedConfig]
     """Configs that servers accepted, by the pod's incarnation."""
+    normalized: dict[ObjectRef, Normalized]
+    """What the API server made of each child that was applied."""
 
 
 class Actor:
@@ -73,9 +78,13 @@ class Actor:
         for ref in plan.deletes:
             await self._delete(raw, ref, observed)
         loaded = await asyncio.gather(*(self._reload(reload) for reload in plan.reloads))
-        return Outcome(tuple(refusals), {incarnation: config for one in loaded for incarnation, config in one.items()})
+        return Outcome(
+            refusals=tuple(refusals),
+            loaded={incarnation: config for one in loaded for incarnation, config in one.items()},
+            normalized={outcome.ref: outcome.normalized for outcome in applied},
+        )
 
-    async def _apply(self, manifest: Manifest, observed: Observed) -> Refusal | _Applied | None:
+    async def _apply(self, manifest: Manifest, observed: Observed) -> Refusal | _Applied:
         ref = ObjectRef.of(manifest)
         live = observed.children.get(ref)
         try:
@@ -90,10 +99,7 @@ class Actor:
             reason = Reason.QUOTA_EXCEEDED if "exceeded quota" in str(error) else Reason.CHILD_REJECTED
             return Refusal(ref, reason, f"{ref.kind} {ref.name} was refused: {error}")
         self._cache.observe_write(applied)
-        if live is None:
-            return _Applied("Created", ref)
-        is_changed = live["metadata"].get("resourceVersion") != applied["metadata"].get("resourceVersion")
-        return _Applied("Updated", ref) if is_changed else None
+        return _Applied(ref, _verb(live, applied), normalized_by_server(applied, manifest))
 
     async def _tell_applied(self, raw: RawObject, applied: Sequence[_Applied]) -> None:
         """One event for all that was created, one for all that was updated."""
@@ -134,3 +140,10 @@ class Actor:
             log.warning("reload failed", extra={"pod": reload.pod.name, "error": str(error)})
             return {}
         return {reload.pod.incarnation: LoadedConfig(reload.config_text, self._clock())}
+
+
+def _verb(before: RawObject | None, after: RawObject) -> Literal["Created", "Updated"] | None:
+    if before is None:
+        return "Created"
+    is_changed = before["metadata"].get("resourceVersion") != after["metadata"].get("resourceVersion")
+    return "Updated" if is_changed else None

@@ -11,10 +11,11 @@ from functools import partial
 
 from tfserving_operator import telemetry
 from tfserving_operator.api.autoscaling import AutoscalingMode
-from tfserving_operator.api.refs import ModelKey
+from tfserving_operator.api.refs import ModelKey, ObjectRef
 from tfserving_operator.api.servedmodel import API_VERSION, KIND, ServedModel, ServedModelStatus
 from tfserving_operator.clients.errors import NotFound
 from tfserving_operator.reconcile.actor import Actor
+from tfserving_operator.reconcile.drift import Normalized
 from tfserving_operator.reconcile.model_statuses import ModelStatuses
 from tfserving_operator.reconcile.observed import (
     InvalidServedModel,
@@ -65,6 +66,8 @@ class _Memory:
     answers: Mapping[str, Answer] = field(default_factory=dict)
     """What each server process said last, by the pod's incarnation."""
     loaded: dict[str, LoadedConfig] = field(default_factory=dict)
+    normalized: dict[ObjectRef, Normalized] = field(default_factory=dict)
+    """What the API server made of children, where it is not just what was applied."""
 
 
 class Controller:
@@ -120,6 +123,7 @@ class Controller:
         plan = make_plan(observed, fetcher_image=self._settings.fetcher_image)
         outcome = await self._actor.carry_out(raw, observed, plan)
         memory.loaded.update(outcome.loaded)
+        memory.normalized = {ref: n for ref, n in (memory.normalized | outcome.normalized).items() if n.stored}
         after = replace(observed, children=self._cache.children(key), loaded_configs=dict(memory.loaded))
         status = compute_status(after, plan, outcome.refusals)
         mode = scaling_mode(parsed.spec)
@@ -160,9 +164,11 @@ class Controller:
         memory.answers = await ask_servers(partial(self._ask, model), pods, memory.answers, self._clock())
         alive = {pod.incarnation for pod in pods}
         memory.loaded = {incarnation: text for incarnation, text in memory.loaded.items() if incarnation in alive}
+        children = self._cache.children(key)
+        memory.normalized = {ref: normalized for ref, normalized in memory.normalized.items() if ref in children}
         return Observed(
             model=model,
-            children=self._cache.children(key),
+            children=children,
             pods=pods,
             now=self._now(),
             model_statuses={
@@ -170,6 +176,7 @@ class Controller:
             },
             silent_since=min((a.silent_since for a in memory.answers.values() if a.silent_since), default=None),
             loaded_configs=dict(memory.loaded),
+            normalized=memory.normalized,
             scaling=self._board.view(key, uid=model.metadata.uid),
         )
 

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from tfserving_operator.api.refs import ObjectRef
 from tfserving_operator.api.servedmodel import ObjectMeta, ServedModel, ServedModelSpec, ServedModelStatus
+from tfserving_operator.reconcile.drift import Normalized
 from tfserving_operator.reconcile.model_statuses import ModelStatuses
 from tfserving_operator.reconcile.pod_view import PodView
 from tfserving_operator.reconcile.scaling_board import ScalingView
@@ -52,6 +53,8 @@ class Observed:
     """Since when a ready replica has not answered what models it has; None while all do."""
     loaded_configs: Mapping[str, LoadedConfig] = field(default_factory=dict)
     """What each server process was last told to load, by the pod's incarnation."""
+    normalized: Mapping[ObjectRef, Normalized] = field(default_factory=dict)
+    """What the API server made of children as they were last applied; of those before a restart it is not known."""
     scaling: ScalingView | None = None
     """What the scaling loop says; None before its first decision, and where autoscaling is off."""
 

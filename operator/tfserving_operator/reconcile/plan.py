@@ -99,11 +99,7 @@ def make_plan(observed: Observed, *, fetcher_image: str) -> Plan:
     refused = {refusal.ref for refusal in taken}
     # What is wrong with autoscaling stops no child: replicas go on by what is right.
     unclear = [Refusal(owner, Reason.INVALID_SPEC, text) for text in scaling_problems(model.spec)]
-    applies = tuple(
-        child
-        for child in desired
-        if ObjectRef.of(child) not in refused and not _matches(observed.children.get(ObjectRef.of(child)), child)
-    )
+    applies = tuple(child for child in desired if ObjectRef.of(child) not in refused and not _matches(observed, child))
     replaces = _foreign_additions(observed, desired)
     deletes, retained = _prune(observed, desired, replicas, settled=not applies and not taken)
     return Plan(
@@ -120,8 +116,10 @@ def make_plan(observed: Observed, *, fetcher_image: str) -> Plan:
     )
 
 
-def _matches(live: RawObject | None, desired: Manifest) -> bool:
-    return live is not None and is_up_to_date(live, desired)
+def _matches(observed: Observed, desired: Manifest) -> bool:
+    ref = ObjectRef.of(desired)
+    live = observed.children.get(ref)
+    return live is not None and is_up_to_date(live, desired, observed.normalized.get(ref))
 
 
 def _foreign_additions(observed: Observed, desired: Sequence[Manifest]) -> tuple[Manifest, ...]:
