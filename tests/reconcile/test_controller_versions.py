@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from tests.reconcile.scenes import CLAIMED, FETCHED, change_spec, condition, serving
-from tests.reconcile.world import KEY, version
+from tests.reconcile.scenes import CLAIMED, FETCHED, Clock, change_spec, condition, controller_of, serving, settle
+from tests.reconcile.world import KEY, World, served_model, version
 from tfserving_operator.clients.model_service import Unknown, VersionState, VersionStatus
+from tfserving_operator.reconcile.controller import Controller
 from tfserving_operator.resources.names import POOL_LABEL
 
 
@@ -125,3 +126,62 @@ async def test_pods_of_an_earlier_spec_are_not_asked_for_the_new_version() -> No
         await controller.reconcile(KEY)
     assert condition(world, "Degraded")["status"] == "False"
     assert [event for event in world.events if event[0] == "Warning"] == []
+
+
+TWO = {"models": [CLAIMED | {"name": "a"}, CLAIMED | {"name": "b"}]}
+UNLOADED = version(1, VersionState.END)
+
+
+async def two_models() -> tuple[World, Controller, Clock]:
+    world, clock = World(served_model(TWO)), Clock()
+    world.answers = {"a": (version(1),), "b": (version(1),)}
+    controller = controller_of(world, clock)
+    await settle(world, controller, clock)
+    assert condition(world, "Ready")["status"] == "True"
+    return world, controller, clock
+
+
+async def test_a_model_that_was_emptied_beside_another_is_a_fault_in_the_words_of_ready() -> None:
+    world, controller, clock = await two_models()
+    world.answers = {"a": (UNLOADED,), "b": (version(1),)}
+    clock.advance(20)
+    await controller.reconcile(KEY)
+    ready, degraded = condition(world, "Ready"), condition(world, "Degraded")
+    assert (ready["status"], degraded["status"]) == ("False", "True")
+    assert ready["reason"] == degraded["reason"] == "ModelLoadFailed"
+    assert ready["message"] == degraded["message"]
+    assert "no replica has an available version of a" in degraded["message"]
+
+
+async def test_the_model_that_is_lost_comes_before_what_is_wrong_with_others() -> None:
+    world, controller, clock = await two_models()
+    labelled = {"models": [CLAIMED | {"name": "a", "labels": {"stable": 7}}, CLAIMED | {"name": "b"}]}
+    change_spec(world, labelled)
+    await settle(world, controller, clock)
+    assert condition(world, "Degraded")["reason"] == "LabelNotAvailable"
+    world.answers = {"a": (version(1),), "b": (UNLOADED,)}
+    await settle(world, controller, clock)
+    assert condition(world, "Degraded")["reason"] == condition(world, "Ready")["reason"] == "ModelLoadFailed"
+    assert "label stable" in condition(world, "Degraded")["message"]
+
+
+async def test_a_model_of_which_a_server_says_nothing_is_not_lost() -> None:
+    world, controller, clock = await two_models()
+    world.answers = {"a": Unknown("deadline exceeded"), "b": (version(1),)}
+    await settle(world, controller, clock)
+    assert condition(world, "Ready")["status"] == "True"
+    assert condition(world, "Degraded")["status"] == "False"
+
+
+async def test_a_model_without_a_version_is_no_fault_while_servers_reload() -> None:
+    world, controller, clock = await two_models()
+    change_spec(world, {"models": [CLAIMED | {"name": "a", "versions": {"latest": 2}}, CLAIMED | {"name": "b"}]})
+    world.answers = {"a": (UNLOADED,), "b": (version(1),)}
+    await controller.reconcile(KEY)
+    assert world.reloads
+    clock.advance(5)
+    await controller.reconcile(KEY)
+    assert condition(world, "Degraded")["status"] == "False"
+    clock.advance(20)
+    await controller.reconcile(KEY)
+    assert condition(world, "Degraded")["reason"] == "ModelLoadFailed"

@@ -38,11 +38,26 @@ def decide_degraded(observed: Observed, pools: Sequence[PoolState], refusals: Se
     return Verdict(True, faults[0][0], "; ".join(dict.fromkeys(message for _, message in faults)))
 
 
+def lost_models(observed: Observed) -> str | None:
+    """Say of which models no ready replica has a version; None where each has one, or a replica did not say."""
+    answers = [observed.model_statuses.get(pod.uid, {}) for pod in observed.pods if pod.is_ready]
+    lost = [
+        model.name
+        for model in observed.model.spec.models
+        if answers and all(is_known(a, model.name) and not available_versions(a, model.name) for a in answers)
+    ]
+    return f"no replica has an available version of {', '.join(lost)}" if lost else None
+
+
 def _model_faults(observed: Observed) -> list[tuple[Reason, str]]:
     faults: list[tuple[Reason, str]] = []
     ready = [pod for pod in observed.pods if pod.is_ready]
     followers = [pod for pod in ready if current_models_config(observed) in pod.config_maps]
     reloading = _is_reloading(observed, followers)
+    lost = lost_models(observed)
+    # Before the rest, as Ready says it too. Where all replicas are of an earlier spec, new pods are on their way.
+    if lost is not None and followers and not reloading:
+        faults.append((Reason.MODEL_LOAD_FAILED, lost))
     for model in observed.model.spec.models:
         answers = [observed.model_statuses[pod.uid] for pod in ready if pod.uid in observed.model_statuses]
         failures = {v.version: v.error_message for statuses in answers for v in wanted_failures(statuses, model)}

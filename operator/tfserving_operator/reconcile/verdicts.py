@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from tfserving_operator.api.conditions import Reason
 from tfserving_operator.api.servedmodel import ModelStatus
 from tfserving_operator.reconcile.conditions import Verdict
-from tfserving_operator.reconcile.model_statuses import is_known
+from tfserving_operator.reconcile.faults import lost_models
 from tfserving_operator.reconcile.observed import Observed
 from tfserving_operator.reconcile.plan import Plan
 from tfserving_operator.reconcile.pod_view import PodPhase
@@ -26,17 +26,11 @@ def decide_ready(
         if degraded.is_true:
             return Verdict(False, degraded.reason, degraded.message)
         return Verdict(False, Reason.NO_READY_REPLICAS, f"none of {desired} replicas is ready: {_phases(pools)}")
-    lost = [model.name for model in models if not model.versions and _all_known(observed, model.name)]
-    if lost:
-        names = ", ".join(lost)
-        return Verdict(False, Reason.MODEL_LOAD_FAILED, f"no replica has an available version of {names}")
+    lost = lost_models(observed)
+    if lost is not None:
+        return Verdict(False, Reason.MODEL_LOAD_FAILED, lost)
     versions = version_summary(models)
     return Verdict(True, Reason.SERVING, f"{ready} of {desired} replicas serve {versions or 'requests'}")
-
-
-def _all_known(observed: Observed, model: str) -> bool:
-    ready = [pod for pod in observed.pods if pod.is_ready]
-    return bool(ready) and all(is_known(observed.model_statuses.get(pod.uid, {}), model) for pod in ready)
 
 
 def decide_progressing(observed: Observed, plan: Plan, pools: Sequence[PoolState], degraded: Verdict) -> Verdict:
