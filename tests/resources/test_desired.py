@@ -16,6 +16,7 @@ from tfserving_operator.resources.desired import (
     RunningPool,
     build_children,
     name_problems,
+    spec_problems,
 )
 from tfserving_operator.resources.replicas import hold_until_taken_over, share_replicas
 
@@ -180,6 +181,14 @@ def test_names_too_long_for_a_service_are_named() -> None:
     spec = ServedModelSpec.model_validate(CASES["minimal"] | {"pools": [{"name": "p" * 20}]})
     metadata = METADATA.model_copy(update={"name": "m" * 40})
     assert ["p-headless' would need a DNS label" in text for text in name_problems(metadata, spec)] == [True]
+
+
+def test_pools_whose_services_would_have_one_name_are_named() -> None:
+    names = ["x-headless", "y", "x", "z-headless"]
+    spec = ServedModelSpec.model_validate(CASES["minimal"] | {"pools": [{"name": name} for name in names]})
+    assert spec_problems(spec) == [
+        "spec.pools: pools 'x' and 'x-headless' would share the Service NAME-x-headless: rename one of them"
+    ]
 
 
 pools = st.lists(

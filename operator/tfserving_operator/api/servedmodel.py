@@ -140,6 +140,13 @@ class ServedModelSpec(ApiModel):
                 "so leave min out or raise it in one pool",
                 fieldPath=".autoscaling",
             ),
+            cel(
+                "!has(self.pools) || self.pools.all(pool, "
+                "!self.pools.exists(other, other.name == pool.name + '-headless'))",
+                "the Service NAME-x-headless is the headless one of pool x, so no other pool may be called x-headless: "
+                "use another name, for example x-2",
+                fieldPath=".pools",
+            ),
         )
     )
 

@@ -59,11 +59,22 @@ class DesiredInputs:
 
 def spec_problems(spec: ServedModelSpec) -> list[str]:
     """Say, in a sentence each, what admission could not see to be wrong; empty when children can be made."""
-    problems: list[str] = []
+    problems = _shared_service_problems(spec)
     for pool in spec.pools:
         if pool.pod_template is not None:
             problems += overlay_problems(pool.pod_template, pool=pool.name)
     return problems
+
+
+def _shared_service_problems(spec: ServedModelSpec) -> list[str]:
+    """A CRD of before the rule against such names may stand in the cluster."""
+    headless = {headless_service_name("NAME", pool.name): pool.name for pool in spec.pools}
+    services = {deployment_name("NAME", pool.name): pool.name for pool in spec.pools}
+    return [
+        f"spec.pools: pools {headless[name]!r} and {services[name]!r} would share the Service {name}: "
+        "rename one of them"
+        for name in sorted(headless.keys() & services.keys())
+    ]
 
 
 def name_problems(metadata: ObjectMeta, spec: ServedModelSpec) -> list[str]:
