@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
 
-from tests.reconcile.scenes import DEPLOYMENT, condition, controller_of, serving
+from tests.reconcile.scenes import CLAIMED, DEPLOYMENT, condition, controller_of, serving
 from tests.reconcile.world import KEY, UID, World
 from tfserving_operator.api.refs import ObjectRef
+from tfserving_operator.resources.names import APPLIED_HASH_ANNOTATION
 
 CHILD_KINDS = ["Deployment", "Service", "ConfigMap", "PodDisruptionBudget"]
 
@@ -66,6 +68,42 @@ async def test_what_somebody_added_to_a_child_is_taken_out_again() -> None:
     assert "kubectl.kubernetes.io/restartedAt" in template["metadata"]["annotations"]
     await controller.reconcile(KEY)
     assert world.writes == ["update Deployment digits-default"]
+
+
+def fetcher_of(world: World) -> dict[str, Any]:
+    fetcher: dict[str, Any] = world.objects[DEPLOYMENT]["spec"]["template"]["spec"]["initContainers"][0]
+    return fetcher
+
+
+@pytest.mark.parametrize("restarts", [False, True], ids=["the same operator", "a restarted one"])
+async def test_an_edited_image_of_a_fetcher_is_put_back(restarts: bool) -> None:
+    world, controller, clock = await serving()
+    fetcher_of(world)["image"] = "example.com/somebody-elses:9"
+    await (controller_of(world, clock) if restarts else controller).reconcile(KEY)
+    assert world.writes == ["apply Deployment digits-default"]
+    assert fetcher_of(world)["image"] == "example.com/tfserving-operator:1"
+
+
+@pytest.mark.parametrize("knows_its_fetcher", [True, False], ids=["of this version", "of an earlier one, without it"])
+async def test_a_deployment_keeps_its_fetcher_when_the_operator_is_upgraded(knows_its_fetcher: bool) -> None:
+    world, controller, _ = await serving()
+    annotations = world.objects[DEPLOYMENT]["metadata"]["annotations"]
+    annotations |= {"tfserving.dev/fetcher-image": "example.com/tfserving-operator:0", APPLIED_HASH_ANNOTATION: "old"}
+    if not knows_its_fetcher:
+        del annotations["tfserving.dev/fetcher-image"]
+    fetcher_of(world)["image"] = "example.com/tfserving-operator:0"
+    before = copy.deepcopy(world.objects[DEPLOYMENT]["spec"]["template"])
+    for _ in range(2):
+        await controller.reconcile(KEY)
+    assert world.writes == ["apply Deployment digits-default"]
+    after = world.objects[DEPLOYMENT]
+    assert after["spec"]["template"] == before
+    assert after["metadata"]["annotations"]["tfserving.dev/fetcher-image"] == "example.com/tfserving-operator:0"
+
+
+async def test_a_deployment_that_fetches_nothing_names_no_fetcher() -> None:
+    world, _, _ = await serving({"models": [CLAIMED]})
+    assert "tfserving.dev/fetcher-image" not in world.objects[DEPLOYMENT]["metadata"]["annotations"]
 
 
 # What somebody else owns

@@ -17,7 +17,12 @@ from tfserving_operator.reconcile.pod_view import PodView
 from tfserving_operator.reconcile.scaling_board import ScalingView
 from tfserving_operator.resources.desired import RunningPool
 from tfserving_operator.resources.model_volumes import FETCH_PREFIX
-from tfserving_operator.resources.names import POOL_LABEL, SERVED_MODEL_LABEL, TEMPLATE_HASH_ANNOTATION
+from tfserving_operator.resources.names import (
+    FETCHER_IMAGE_ANNOTATION,
+    POOL_LABEL,
+    SERVED_MODEL_LABEL,
+    TEMPLATE_HASH_ANNOTATION,
+)
 
 RawObject = Mapping[str, Any]
 
@@ -109,6 +114,12 @@ def running_pools(children: Mapping[ObjectRef, RawObject]) -> dict[str, RunningP
 
 
 def _fetcher_image(deployment: RawObject) -> str | None:
+    applied = deployment["metadata"].get("annotations", {}).get(FETCHER_IMAGE_ANNOTATION)
+    return applied or _image_of_first_fetcher(deployment)
+
+
+def _image_of_first_fetcher(deployment: RawObject) -> str | None:
+    """For Deployments of a version of the operator that did not note the image: its upgrade is to roll no pods."""
     pod_spec = deployment.get("spec", {}).get("template", {}).get("spec", {})
     images = [c["image"] for c in pod_spec.get("initContainers", []) if c["name"].startswith(f"{FETCH_PREFIX}-")]
     return images[0] if images else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tfserving_operator.api.pool import Pool
@@ -13,6 +13,7 @@ from tfserving_operator.resources.effective import effective_server
 from tfserving_operator.resources.model_config import build_models_config
 from tfserving_operator.resources.names import (
     APPLIED_HASH_ANNOTATION,
+    FETCHER_IMAGE_ANNOTATION,
     TEMPLATE_HASH_ANNOTATION,
     content_hash,
     deployment_name,
@@ -126,17 +127,11 @@ def _build_deployment(
 ) -> Manifest:
     server = effective_server(spec, pool)
     template_hash = content_hash(build_pod_template(spec, pool, server, template_inputs))
-    template = build_pod_template(
-        spec,
-        pool,
-        server,
-        PodTemplateInputs(
-            template_inputs.model_name,
-            _fetcher_image(inputs, pool.name, template_hash),
-            template_inputs.models_config_name,
-            template_inputs.server_config_name,
-        ),
-    )
+    fetcher_image = _fetcher_image(inputs, pool.name, template_hash)
+    template = build_pod_template(spec, pool, server, replace(template_inputs, fetcher_image=fetcher_image))
+    annotations = {TEMPLATE_HASH_ANNOTATION: template_hash}
+    if any(model.source.is_fetched for model in spec.models):
+        annotations[FETCHER_IMAGE_ANNOTATION] = fetcher_image
     strategy = pool.update_strategy
     return {
         "apiVersion": "apps/v1",
@@ -144,7 +139,7 @@ def _build_deployment(
         "metadata": {
             "name": deployment_name(metadata.name, pool.name),
             "labels": pool_labels(metadata.name, pool.name),
-            "annotations": {TEMPLATE_HASH_ANNOTATION: template_hash},
+            "annotations": annotations,
         },
         "spec": {
             "replicas": inputs.replicas[pool.name],

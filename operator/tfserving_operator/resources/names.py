@@ -18,6 +18,8 @@ APPLIED_HASH_ANNOTATION = "tfserving.dev/applied-hash"
 """Hash of the manifest as last applied: tells a changed wish from a changed child."""
 TEMPLATE_HASH_ANNOTATION = "tfserving.dev/template-hash"
 """Hash of the pod template without the fetcher's image, so that an operator upgrade does not roll the pods."""
+FETCHER_IMAGE_ANNOTATION = "tfserving.dev/fetcher-image"
+"""Image that the fetchers of a Deployment were applied with: what its containers say may be somebody's edit."""
 SERVER_CONFIG_ANNOTATION = "tfserving.dev/server-config"
 MODELS_CONFIG_ANNOTATION = "tfserving.dev/models-config"
 
