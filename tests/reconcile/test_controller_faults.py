@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.reconcile.scenes import DEPLOYMENT, FETCHED, Clock, change_spec, condition, controller_of, serving, settle
-from tests.reconcile.world import KEY, NOW, SCHEDULED, KilledError, World
+from tests.reconcile.world import KEY, NOW, SCHEDULED, KilledError, World, raw_pod
 from tfserving_operator.api.refs import ObjectRef
 from tfserving_operator.clients.errors import Conflict, Rejected, Unavailable
 from tfserving_operator.reconcile.controller import Controller
@@ -160,3 +160,55 @@ async def test_an_unreadable_spec_leaves_the_children_and_says_which_field() -> 
     assert condition(world, "Degraded")["reason"] == "InvalidSpec"
     assert "spec.models" in condition(world, "Degraded")["message"]
     assert condition(world, "Ready")["status"] == "True"
+
+
+EVICTED = {"phase": "Failed", "reason": "Evicted", "message": "low on memory", "conditions": [SCHEDULED, NOT_READY]}
+
+
+def leave_behind(world: World, status: dict[str, Any]) -> None:
+    """A pod that ended and that nobody deleted, beside those that run."""
+    world.cached_pods.append(raw_pod(world.objects[DEPLOYMENT], 9, status=status))
+
+
+@pytest.mark.parametrize("status", [EVICTED, {"phase": "Succeeded", "conditions": [SCHEDULED, NOT_READY]}])
+async def test_a_finished_pod_counts_for_nothing_while_all_replicas_are_ready(status: dict[str, Any]) -> None:
+    world, controller, clock = await serving({"models": [FETCHED], "replicas": 3})
+    leave_behind(world, status)
+    clock.advance(20)
+    await controller.reconcile(KEY)
+    assert world.model is not None
+    assert world.model["status"]["replicas"] == 3
+    assert condition(world, "Degraded")["status"] == "False"
+    assert condition(world, "Progressing")["reason"] == "UpToDate"
+    assert world.events == []
+
+
+async def test_an_evicted_pod_says_why_replicas_are_missing() -> None:
+    world, controller, clock = await serving()
+    world.fail_pods({"conditions": [SCHEDULED, NOT_READY]})
+    leave_behind(world, EVICTED)
+    clock.advance(20)
+    await controller.reconcile(KEY)
+    assert condition(world, "Degraded")["reason"] == "PodRejected"
+    assert "low on memory" in condition(world, "Degraded")["message"]
+
+
+async def test_the_problem_of_a_live_pod_comes_before_that_of_a_finished_one() -> None:
+    world, controller, clock = await serving()
+    message = '{"reason": "VersionNotFound", "message": "no version 1", "model": "digits"}'
+    fetch = {"name": "fetch-digits", "state": {"terminated": {"exitCode": 1, "message": message}}}
+    world.fail_pods({"conditions": [SCHEDULED, NOT_READY], "initContainerStatuses": [fetch]})
+    leave_behind(world, EVICTED)
+    clock.advance(20)
+    await controller.reconcile(KEY)
+    assert condition(world, "Degraded")["reason"] == "VersionNotFound"
+    assert "memory" not in condition(world, "Degraded")["message"]
+
+
+async def test_a_finished_pod_is_not_on_its_way() -> None:
+    world, controller, clock = await serving({"models": [FETCHED], "replicas": 2})
+    world.fail_pods({"conditions": [SCHEDULED, NOT_READY]})
+    leave_behind(world, {"phase": "Succeeded", "conditions": [SCHEDULED, NOT_READY]})
+    clock.advance(20)
+    await controller.reconcile(KEY)
+    assert condition(world, "Ready")["message"] == "none of 2 replicas is ready: 2 is starting"

@@ -43,6 +43,10 @@ MISSING = '{"reason": "ModelPathNotFound", "message": "s3://b/m does not exist",
         (pod(server(state={"running": {}})), PodPhase.LOADING),
         (pod({"conditions": [SCHEDULED, READY]}), PodPhase.READY),
         (pod({"conditions": [SCHEDULED, READY]}, deletionTimestamp="2026-01-01T00:00:00Z"), PodPhase.TERMINATING),
+        (pod({"phase": "Failed", "reason": "Evicted", "conditions": [SCHEDULED]}), PodPhase.FINISHED),
+        (pod({"phase": "Failed"}), PodPhase.FINISHED),
+        (pod({"phase": "Succeeded", "conditions": [SCHEDULED, NOT_READY]}), PodPhase.FINISHED),
+        (pod({"phase": "Failed"}, deletionTimestamp="2026-01-01T00:00:00Z"), PodPhase.TERMINATING),
     ],
 )
 def test_phase_says_how_far_a_pod_has_come(raw: dict[str, Any], phase: PodPhase) -> None:
@@ -262,3 +266,25 @@ def test_a_server_that_has_served_since_is_not_blamed_for_an_earlier_end() -> No
     problem = view_pod(loaded(lastState=oom), NOW).problem
     assert problem is not None
     assert problem.reason is Reason.REPLICAS_UNAVAILABLE
+
+
+def test_a_pod_that_ended_in_order_has_no_problem() -> None:
+    status = server(state=ended(0), lastState=ended(137, reason="OOMKilled")) | {"phase": "Succeeded"}
+    assert view_pod(pod(status), NOW).problem is None
+
+
+def evicted(seconds: float) -> dict[str, Any]:
+    lost = NOT_READY | {"lastTransitionTime": since(seconds)}
+    return pod({"phase": "Failed", "reason": "Evicted", "conditions": [SCHEDULED, lost]}, creationTimestamp=since(9000))
+
+
+def test_an_eviction_is_a_problem_for_a_while_only() -> None:
+    """Nobody deletes a pod that was evicted, and its successor may be scaled up weeks later."""
+    assert view_pod(evicted(590), NOW).problem is not None
+    assert view_pod(evicted(610), NOW).problem is None
+
+
+def test_a_refused_pod_without_conditions_is_a_problem_from_its_creation_on() -> None:
+    refused = {"phase": "Failed", "reason": "UnexpectedAdmissionError"}
+    assert view_pod(pod(refused, creationTimestamp=since(590)), NOW).problem is not None
+    assert view_pod(pod(refused, creationTimestamp=since(610)), NOW).problem is None

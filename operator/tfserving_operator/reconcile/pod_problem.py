@@ -15,6 +15,7 @@ from tfserving_operator.resources.pod_template import SERVER_CONTAINER
 RawObject = Mapping[str, Any]
 
 _IMAGE_PULL_REASONS = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
+_ENDS = frozenset({"Failed", "Succeeded"})
 _PULL_CAUSE = "ErrImagePull: "
 _MISSING_REFERENCE_REASONS = frozenset({"CreateContainerConfigError", "CreateContainerError"})
 _MISSING_CLAIM = re.compile(r'persistentvolumeclaim "(?P<name>[^"]+)" not found')
@@ -27,6 +28,8 @@ _READINESS_PATIENCE = timedelta(seconds=60)
 _START_PATIENCE = timedelta(minutes=20)
 """The same for one that was not ready since its container runs: nothing says when its models were loaded, and a server
 that has just loaded them is about to be ready. More than the default of server.loadTimeoutSeconds."""
+_MEMORY_OF_A_FAILED_POD = timedelta(minutes=10)
+"""How long a pod that was evicted may say why replicas are missing: it may lie there for weeks."""
 _MAX_QUOTE_LENGTH = 600
 
 _FETCH_REASONS: Mapping[FetchReason, Reason] = {
@@ -60,9 +63,8 @@ def pod_condition(pod: RawObject, condition_type: str) -> RawObject:
 def find_problem(pod: RawObject, now: datetime) -> PodProblem | None:
     """Return why ``pod``, which is not ready, does not serve; None where nothing but time is missing."""
     status = pod.get("status", {})
-    if status.get("phase") == "Failed":
-        words = status.get("message") or status.get("reason") or "no reason given"
-        return PodProblem(Reason.POD_REJECTED, f"the node refused or evicted the pod: {_quote(words)}")
+    if is_finished(pod):
+        return _ended_problem(pod, now)
     scheduled = pod_condition(pod, "PodScheduled")
     if scheduled.get("reason") == "Unschedulable":
         return _scheduling_problem(scheduled.get("message", ""))
@@ -114,6 +116,29 @@ def _patience_ends_at(pod: RawObject, server: RawObject, now: datetime) -> datet
     if started_at and not _has_served(pod, server):
         return datetime.fromisoformat(started_at) + _START_PATIENCE
     return (datetime.fromisoformat(lost_at) if lost_at else now) + _READINESS_PATIENCE
+
+
+def is_finished(pod: RawObject) -> bool:
+    """Whether ``pod`` has ended for good: it was evicted, refused by its node, or shut down with it."""
+    return pod.get("status", {}).get("phase") in _ENDS
+
+
+def _ended_problem(pod: RawObject, now: datetime) -> PodProblem | None:
+    status = pod["status"]
+    if status["phase"] != "Failed" or now - _last_change(pod, now) > _MEMORY_OF_A_FAILED_POD:
+        return None
+    words = status.get("message") or status.get("reason") or "no reason given"
+    return PodProblem(Reason.POD_REJECTED, f"the node refused or evicted the pod: {_quote(words)}")
+
+
+def _last_change(pod: RawObject, now: datetime) -> datetime:
+    status = pod["status"]
+    times = [
+        pod["metadata"].get("creationTimestamp"),
+        *(condition.get("lastTransitionTime") for condition in status.get("conditions", [])),
+        *(c.get("state", {}).get("terminated", {}).get("finishedAt") for c in status.get("containerStatuses", [])),
+    ]
+    return max((datetime.fromisoformat(time) for time in times if time), default=now)
 
 
 def _scheduling_problem(message: str) -> PodProblem:

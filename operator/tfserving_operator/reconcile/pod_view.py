@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from tfserving_operator.reconcile.pod_problem import PodProblem, find_problem, pod_condition
+from tfserving_operator.reconcile.pod_problem import PodProblem, find_problem, is_finished, pod_condition
 from tfserving_operator.resources.names import MODELS_CONFIG_ANNOTATION, POOL_LABEL, SERVER_CONFIG_ANNOTATION
 from tfserving_operator.resources.pod_template import SERVER_CONTAINER
 
@@ -24,6 +24,7 @@ class PodPhase(StrEnum):
     LOADING = "is loading its models"
     READY = "is ready"
     TERMINATING = "is draining"
+    FINISHED = "has ended"
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,11 @@ class PodView:
     def is_ready(self) -> bool:
         """Whether the replica takes requests."""
         return self.phase is PodPhase.READY
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the replica serves or may come to."""
+        return self.phase not in (PodPhase.TERMINATING, PodPhase.FINISHED)
 
     @property
     def incarnation(self) -> str:
@@ -79,6 +85,8 @@ def _phase(pod: RawObject, server: RawObject) -> PodPhase:
     status = pod.get("status", {})
     if pod["metadata"].get("deletionTimestamp"):
         return PodPhase.TERMINATING
+    if is_finished(pod):
+        return PodPhase.FINISHED
     if pod_condition(pod, "Ready").get("status") == "True":
         return PodPhase.READY
     if pod_condition(pod, "PodScheduled").get("status") != "True":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tfserving_operator.api.conditions import Reason
@@ -23,7 +23,7 @@ class PoolState:
     ready: int
     updated: int
     total: int
-    """Pods that are not draining."""
+    """Pods that neither drain nor have ended."""
     exists: bool
     is_rolled_out: bool
     pods: tuple[PodView, ...]
@@ -46,33 +46,38 @@ def pool_state(observed: Observed, plan: Plan, name: str) -> PoolState:
         desired=desired,
         ready=ready,
         updated=updated,
-        total=sum(pod.phase is not PodPhase.TERMINATING for pod in pods),
+        total=sum(pod.is_live for pod in pods),
         exists=bool(deployment),
         is_rolled_out=bool(deployment) and is_current and updated == desired == total and ready >= desired,
         pods=pods,
-        problem=_pool_problem(pods, status),
+        problem=_pool_problem(pods, status, is_short=ready < desired),
     )
 
 
-def _pool_problem(pods: Sequence[PodView], deployment_status: RawObject) -> PodProblem | None:
-    """The pool's first problem, in an order that does not depend on which pod was asked first."""
+def _pool_problem(pods: Sequence[PodView], deployment_status: RawObject, *, is_short: bool) -> PodProblem | None:
+    """The pool's first problem; that of a pod which ended only where replicas are missing and no other says why."""
     conditions = {condition["type"]: condition for condition in deployment_status.get("conditions", [])}
     failure = conditions.get("ReplicaFailure")
     if failure is not None and failure["status"] == "True":
         return PodProblem(
             _refusal_reason(failure["message"]), f"a pod was refused: {' '.join(failure['message'].split())}"
         )
-    problems = sorted(
-        {pod.problem for pod in pods if pod.problem}, key=lambda problem: (problem.reason, problem.message)
-    )
-    if problems:
-        return problems[0]
+    live = _first_problem(pod for pod in pods if pod.phase is not PodPhase.FINISHED)
+    problem = live or (_first_problem(pods) if is_short else None)
+    if problem is not None:
+        return problem
     # The Deployment controller's verdict after progressDeadlineSeconds: the last resort, as it knows no cause.
     if conditions.get("Progressing", {}).get("reason") == "ProgressDeadlineExceeded":
         return PodProblem(
             Reason.REPLICAS_UNAVAILABLE, "replicas do not become ready and the pods do not say why: read their events"
         )
     return None
+
+
+def _first_problem(pods: Iterable[PodView]) -> PodProblem | None:
+    """In an order that does not depend on which pod was asked first."""
+    problems = {pod.problem for pod in pods if pod.problem}
+    return min(problems, key=lambda problem: (problem.reason, problem.message), default=None)
 
 
 def _refusal_reason(message: str) -> Reason:

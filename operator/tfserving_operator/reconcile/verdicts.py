@@ -79,8 +79,6 @@ def _progress_text(pool: PoolState, plan: Plan) -> str:
 
 def _phases(pools: Sequence[PoolState]) -> str:
     """Count the replicas that are on their way, by how far they are."""
-    on_the_way = [
-        pod.phase for pool in pools for pod in pool.pods if pod.phase not in (PodPhase.READY, PodPhase.TERMINATING)
-    ]
+    on_the_way = [pod.phase for pool in pools for pod in pool.pods if pod.is_live and not pod.is_ready]
     counts = [(phase, on_the_way.count(phase)) for phase in PodPhase if phase in on_the_way]
     return ", ".join(f"{count} {phase}" for phase, count in counts) or "no pod exists yet"
