@@ -61,7 +61,7 @@ def bounded(step: Step, limits: Limits, state: BehaviorState) -> tuple[Step, Beh
     step = step.held_at(stabilized, ScalingRule.STABILIZATION, f"stabilization keeps {stabilized}")
     step = _tolerant(step, limits)
     step = _rate_limited(step, limits, state)
-    return _hard(step, limits), state
+    return within_bounds(step, limits), state
 
 
 def within_bounds(step: Step, limits: Limits) -> Step:

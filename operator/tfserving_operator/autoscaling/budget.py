@@ -104,7 +104,7 @@ class _Share:
     def grow(self, name: str) -> bool:
         """Add a replica to a pool, in place of one that moves where there is one; False where there is no room."""
         pools = self._wish.pools
-        moving = next((other for other in reversed(pools) if self.granted[other] > pools[other].wanted), None)
+        moving = next((other for other in reversed(list(pools)) if self.granted[other] > pools[other].wanted), None)
         self._change(moving, -1)
         if not self._left.has_room(pools[name]):
             self._change(moving, 1)

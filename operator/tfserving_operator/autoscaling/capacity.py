@@ -32,6 +32,8 @@ PRIOR_EVIDENCE = 400.0
 """Before it is shown late, a bin is taken to be as good as what is aimed at, with this weight: what a few late requests
 say of a load that is hardly ever reached keeps nobody from reaching it."""
 SEED_EVIDENCE = 4000.0
+_SEED_TOO_MUCH = 100 / 9
+"""Times the aim that is late at 15% more than a replica is said to carry: a tenth where 1% is promised."""
 BOLDEST_STEP = 1.2
 """A load up to this much above what was seen to be good is tried: a fifth more is seldom from good to hopeless."""
 STEEPNESS = 4.0
@@ -138,7 +140,7 @@ class CapacityCurve:
         good = _bin_at(0.98 * carries, evidence, 0.8 * aim * evidence)
         bins = [good]
         if confidence > 0.5:
-            bins.append(_bin_at(1.15 * carries, evidence, 0.1 * evidence))
+            bins.append(_bin_at(1.15 * carries, evidence, min(1.0, _SEED_TOO_MUCH * aim) * evidence))
         return cls(bins=tuple(bins))
 
     def late_of(self, late: float, late_above: float, requests: float) -> float:

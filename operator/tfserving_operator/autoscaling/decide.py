@@ -17,7 +17,7 @@ from tfserving_operator.autoscaling.policies import wanted
 from tfserving_operator.autoscaling.policy import Situation, Want
 from tfserving_operator.autoscaling.pool_slots import NODE_PATIENCE_SECONDS
 from tfserving_operator.autoscaling.sight import Sight, look
-from tfserving_operator.autoscaling.state import ScalingState, place_of_objective
+from tfserving_operator.autoscaling.state import ScalingState, place_of_objective, promised_late
 
 
 def decide_replicas(
@@ -34,7 +34,7 @@ def decide_replicas(
     """
     clock = now.timestamp()
     load = combined_load(observation.pools, now=clock, place=place_of_objective(observation.spec))
-    state = state.after(observation, load, now=clock)
+    state = state.at_clock(now, promised_late(observation.spec)).after(observation, load, now=clock)
     load = state.silence_of(load, now=clock)
     sight = look(observation, state, load, now=now, split=split)
     if not sight.situation.slots:
@@ -52,7 +52,7 @@ def decide_replicas(
         now=clock,
         moment=now,
     )
-    step, behavior = bounded(_first_step(want, sight), limits, state.behavior)
+    step, behavior = bounded(_first_step(want, sight, state), limits, state.behavior)
     needed = step.total
     replicas, step = _allocated(step, want, sight, state, may_move=no_way_down is None)
     decision = replace(_decision(want, step, replicas, sight), enough=_enough(needed, replicas, sight))
@@ -107,10 +107,14 @@ def _what_is_seen(load: Load) -> str:
     return f"{words} and {load.silent_per_second:.4g}/s, {late:.0%} late, on others before their scrapes failed,"
 
 
-def _first_step(want: Want, sight: Sight) -> Step:
-    """What the policy wants, and what already kept it from more: pools that do not reach so far."""
-    total = want.replicas + sight.stuck
-    if want.needed <= want.replicas:
+def _first_step(want: Want, sight: Sight, state: ScalingState) -> Step:
+    """What the policy wants with those that wait for nodes, and what kept it from more: pools that reach no further."""
+    needed = max(want.replicas, want.needed)
+    patient = any(_is_waiting(slot.name, state, sight.situation.now) for slot in sight.situation.slots if slot.stuck)
+    total = want.replicas + (sight.stuck if patient else min(sight.stuck, needed - want.replicas))
+    if total > needed:
+        return Step(total, ScalingRule.WAITING_FOR_NODE, f"{total - needed} that wait for a node are not given up yet")
+    if total == needed:
         return Step(total)
     if any(slot.reachable < slot.most for slot in sight.situation.slots):
         return Step(total, ScalingRule.MAX_STARTING, f"as many as may start at once are starting: {total}")
@@ -152,8 +156,12 @@ def _allocated(
     is_growing = step.total >= sight.desired and not may_move
     shares = grown(step.total, kept, order) if is_growing else shared_out(step.total, kept, order)
     total = sum(shares.values())
-    if total > step.total:
+    if total > step.total and kept != slots:
         step = step.held_at(total, ScalingRule.WAITING_FOR_NODE, f"replicas that wait for a node keep {total}")
+    elif total > step.total:
+        step = step.held_at(
+            total, ScalingRule.MIN_REPLICAS, f"the pools' min beside what runs elsewhere asks for {total}"
+        )
     elif total < step.total:
         step = step.held_at(total, ScalingRule.MAX_STARTING, f"as many as may start at once are starting: {total}")
     return shares, step
@@ -173,7 +181,7 @@ def _is_waiting(name: str, state: ScalingState, now: float) -> bool:
 
 
 def _decision(want: Want, step: Step, replicas: dict[str, int], sight: Sight) -> Decision:
-    wanted_total = max(want.replicas, want.needed) + sight.stuck
+    wanted_total = max(want.replicas, want.needed)
     is_limited = step.total != wanted_total
     limit = step.limit if is_limited else None
     return Decision(

@@ -184,10 +184,14 @@ class PoolKnowledge:
         carries = self.estimate.carries if back is None else back.requests_per_second
         confidence = _KEPT_OF_AN_OLD_CONFIG if back is None else max(_KEPT_OF_AN_OLD_CONFIG, back.confidence)
         curve = CapacityCurve.seeded(carries, confidence=confidence, aim=aim)
+        estimate = self.estimate if back is None else curve.estimate(aim=aim, promised=2 * aim)
+        if back is None and _latency_of(config_hash) != _latency_of(self.config_hash):
+            # Nothing can be said: half the latency may be missed by each request.
+            curve, estimate = CapacityCurve(), None
         return replace(
             self,
             curve=curve,
-            estimate=self.estimate if back is None else curve.estimate(aim=aim, promised=2 * aim),
+            estimate=estimate,
             config_hash=config_hash,
             earlier=(*left, *others)[:_MOST_EARLIER],
             is_of_old_config=back is None,
@@ -246,6 +250,15 @@ class PoolKnowledge:
             if at - since < _HOPELESS_WINDOWS * signals.window_seconds:
                 estimate = self.curve.estimate(aim=sized_for, promised=promised, may_be_hopeless=False)
         return replace(self, estimate=_at_least(estimate, _surely_carried(signals)), hopeless_since=since)
+
+
+def config_of(template_hash: str, latency: str | None) -> str:
+    """Name what a replica's capacity is measured with: its pod template, and the latency that it is to keep."""
+    return f"{template_hash}@{latency}" if template_hash and latency else template_hash
+
+
+def _latency_of(config_hash: str) -> str:
+    return config_hash.partition("@")[2]
 
 
 def _jumps(loads: tuple[WindowLoad, ...], *, window_seconds: float, replicas: int) -> bool:

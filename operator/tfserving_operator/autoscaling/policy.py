@@ -53,6 +53,12 @@ class Situation:
     """``now`` with its calendar."""
 
     @property
+    def serving_estimates(self) -> Mapping[str, CapacityEstimate]:
+        """What one replica carries, of the pools that have any to ask for: what was known of idle ones says nothing."""
+        idle = {slot.name for slot in self.slots if slot.desired == 0}
+        return {name: estimate for name, estimate in self.estimates.items() if name not in idle}
+
+    @property
     def pending(self) -> int:
         """Replicas that are on their way."""
         return max(0, self.current - self.ready)

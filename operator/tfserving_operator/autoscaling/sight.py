@@ -62,7 +62,11 @@ def look(
         place=place_of_objective(observation.spec),
         aim=state.aim(promised_late(observation.spec)),
         known_rate=_known_rate(state, load, clock),
-        is_unproven=any(known.is_of_old_config for known in state.knowledge.values()),
+        is_unproven=any(
+            state.knowledge[pool.pool.name].is_of_old_config
+            for pool in observation.pools
+            if pool.desired > 0 and pool.pool.name in state.knowledge
+        ),
         is_steady=state.ready_changed_at <= load.at - load.window_seconds,
         start_up_seconds=start_up,
         split=split,
@@ -106,6 +110,8 @@ def _seen_so_far(observation: ScalingObservation, state: ScalingState, load: Loa
     seen = policy_metric(observation.spec, load)
     with_silent = replace(load, requests_per_second=load.requests_per_second + load.silent_per_second)
     metric = policy_metric(observation.spec, with_silent)
+    if seen is None or metric is None:
+        return state.history
     settled = state.ready_changed_at <= load.at - 2 * load.window_seconds
     if load.state is SignalState.REPLICAS_MISSING and settled and load.covered:
         metric = max(metric, seen * load.ready / load.covered)

@@ -11,9 +11,9 @@ from tfserving_operator.api.server import duration_micros
 from tfserving_operator.autoscaling.behavior import BehaviorState
 from tfserving_operator.autoscaling.buckets import place_between_edges
 from tfserving_operator.autoscaling.history import History
-from tfserving_operator.autoscaling.learning import PoolKnowledge, known_capacities
+from tfserving_operator.autoscaling.learning import PoolKnowledge, config_of, known_capacities
 from tfserving_operator.autoscaling.load import Load
-from tfserving_operator.autoscaling.observation import ScalingObservation
+from tfserving_operator.autoscaling.observation import PoolObservation, ScalingObservation
 from tfserving_operator.autoscaling.policies import PolicyState
 from tfserving_operator.autoscaling.policies.latency import LatencyState
 from tfserving_operator.autoscaling.pool_slots import scaled
@@ -21,6 +21,10 @@ from tfserving_operator.autoscaling.pool_slots import scaled
 AIM = 0.9
 """Share of the promised late requests that a replica's capacity is measured at: the rest is for surprises."""
 ASSUMED_PROMISE = 0.01
+_LONGEST_PAUSE_WINDOWS = 2.0
+"""A scrape that was missed is no interruption."""
+_CLOCK_STEP_SECONDS = 1.0
+"""Clocks are corrected by less than this without a step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +44,9 @@ class ScalingState:
     waiting_since: Mapping[str, float] = field(default_factory=dict)
     """Since when replicas of a pool wait for a node."""
     first_at: float | None = None
-    """Time of the first good sample."""
+    """Time of the first good sample since samples came without a long pause."""
+    decided_at: float | None = None
+    """Time of the last decision."""
     silent_since: float | None = None
     """Since when no replica answers scrapes, although they had answered before."""
     silent_ready: int = 0
@@ -59,22 +65,36 @@ class ScalingState:
         return cls()
 
     @classmethod
-    def restored(cls, status: AutoscalingStatus | None, *, now: datetime) -> ScalingState:
-        """Return the state after a restart: it knows what replicas carry, and holds what runs at first."""
+    def restored(
+        cls, status: AutoscalingStatus | None, *, now: datetime, promised: float = ASSUMED_PROMISE
+    ) -> ScalingState:
+        """Return the state after a restart: it knows what replicas carry, and holds what runs at first.
+
+        ``promised`` is the share of requests that may be late by the objective.
+        """
         if status is None:
             return cls()
         return cls(
-            knowledge={
-                known.name: PoolKnowledge.restored(known, aim=AIM * ASSUMED_PROMISE) for known in status.capacities
-            }
+            knowledge={known.name: PoolKnowledge.restored(known, aim=AIM * promised) for known in status.capacities}
         )
+
+    def at_clock(self, now: datetime, promised: float) -> ScalingState:
+        """Return the state; that after a restart where the clock was set back: its times lie in the future."""
+        clock = now.timestamp()
+        if self.decided_at is not None and clock < self.decided_at - _CLOCK_STEP_SECONDS:
+            told = AutoscalingStatus(capacities=self.capacities())
+            return replace(ScalingState.restored(told, now=now, promised=promised), decided_at=clock)
+        return replace(self, decided_at=clock)
 
     def after(self, observation: ScalingObservation, load: Load, *, now: float) -> ScalingState:
         """Return the state after a look at the pools and their load."""
         metric = policy_metric(observation.spec, load)
         history = self.history
         first_at = self.first_at
-        if load.may_scale_down:
+        has_seen_enough = self.has_seen_enough
+        if load.may_scale_down and metric is not None:
+            if self._was_interrupted(load, observation.spec.stable_window_seconds):
+                first_at, has_seen_enough = None, False
             history = history.with_sample(metric, at=load.at, keep_seconds=observation.spec.stable_window_seconds)
             first_at = load.at if first_at is None else first_at
         desired = sum(pool.desired for pool in observation.pools)
@@ -89,7 +109,7 @@ class ScalingState:
             self,
             history=history,
             first_at=first_at,
-            has_seen_enough=self.has_seen_enough or seen,
+            has_seen_enough=has_seen_enough or seen,
             behavior=self.behavior.with_total(total, now=now),
             rollout_at=now if is_rolling_out else self.rollout_at,
             waiting_since=_waiting_since(self.waiting_since, observation, now),
@@ -100,6 +120,13 @@ class ScalingState:
             ready=load.ready,
             ready_changed_at=now if load.ready != self.ready else self.ready_changed_at,
         )
+
+    def _was_interrupted(self, load: Load, stable_window_seconds: float) -> bool:
+        """Whether no good sample came for so long that the next ones have to fill a stable window of their own."""
+        if not self.history.bins:
+            return False
+        longest_seconds = max(stable_window_seconds / 2, _LONGEST_PAUSE_WINDOWS * load.window_seconds)
+        return load.at - self.history.newest_at > longest_seconds
 
     def _silent_since(self, load: Load, now: float) -> float | None:
         have_answered = load.silent_per_second > 0 or self.window_seconds > 0
@@ -125,10 +152,13 @@ class ScalingState:
         return known_capacities(self.knowledge)
 
 
-def policy_metric(spec: Autoscaling, load: Load) -> float:
-    """Return what the policy looks at: requests per second, or requests in flight where the target says so."""
+def policy_metric(spec: Autoscaling, load: Load) -> float | None:
+    """Return what the policy looks at: requests per second, or requests in flight where the target says so.
+
+    None where these are not known.
+    """
     if spec.target is not None and spec.target.metric is TargetMetric.CONCURRENCY:
-        return load.concurrency or 0.0
+        return load.concurrency
     return load.requests_per_second
 
 
@@ -149,10 +179,21 @@ def _learned(state: ScalingState, observation: ScalingObservation, now: float) -
     nothing = PoolKnowledge()
     return {
         pool.pool.name: before.get(pool.pool.name, nothing).after(
-            pool, aim=AIM * promised, sized_for=state.aim(promised), promised=promised, now=now, place=place
+            _measured_against(pool, observation.spec),
+            aim=AIM * promised,
+            sized_for=state.aim(promised),
+            promised=promised,
+            now=now,
+            place=place,
         )
         for pool in observation.pools
     }
+
+
+def _measured_against(pool: PoolObservation, spec: Autoscaling) -> PoolObservation:
+    """Return the pool with a config that names the latency too: with another one a replica carries something else."""
+    latency = None if spec.objective is None else spec.objective.latency
+    return replace(pool, config_hash=config_of(pool.config_hash, latency))
 
 
 def _waiting_since(before: Mapping[str, float], observation: ScalingObservation, now: float) -> Mapping[str, float]:

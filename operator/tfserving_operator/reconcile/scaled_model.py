@@ -20,7 +20,7 @@ from tfserving_operator.autoscaling.decision import Decision, ScalingRule
 from tfserving_operator.autoscaling.load_words import load_words
 from tfserving_operator.autoscaling.observation import ScalingObservation
 from tfserving_operator.autoscaling.signals import PoolSignals
-from tfserving_operator.autoscaling.state import ScalingState
+from tfserving_operator.autoscaling.state import ScalingState, promised_late
 from tfserving_operator.clients.prometheus import SignalWish
 from tfserving_operator.reconcile.capacity_news import CapacityNews
 from tfserving_operator.reconcile.conditions import Verdict
@@ -62,7 +62,7 @@ class ScaledModel:
         self.auto_since = now
         """Since when this process knows that the mode is Auto (or Recommend)."""
         status = parse_status(raw.get("status", {}))
-        self.state = ScalingState.restored(status.autoscaling, now=now)
+        self.state = ScalingState.restored(status.autoscaling, now=now, promised=promised_late(scaling))
         self._telemetry = Settling(_telemetry_in(stands_in_status(status.conditions, ConditionType.SCALING_ACTIVE)))
         self._limit = Settling(stands_in_status(status.conditions, ConditionType.SCALING_LIMITED))
         self._wanted = _wanted_before(status.autoscaling, scaling.mode)
@@ -146,7 +146,7 @@ class ScaledModel:
         """
         self._wanted = None
         told = AutoscalingStatus(capacities=list(self._capacities.told))
-        self.state = ScalingState.restored(told, now=now)
+        self.state = ScalingState.restored(told, now=now, promised=promised_late(self.scaling))
         self._capacities.restore(self.state.capacities())
         self._told_with = self._plain_view(None, DECISION_FAILED, None)
         return self._told_with

@@ -46,6 +46,9 @@ class HpaPolicy:
         if state.want is not None and situation.now - state.looked_at < SYNC_SECONDS:
             return state.want, state
         want = _look(situation)
+        if situation.is_upward_only:
+            # Good for now, and for adding replicas only: at a later look, on good numbers, it would be believed.
+            return want, state
         return want, HpaState(looked_at=situation.now, want=want)
 
 

@@ -131,7 +131,7 @@ def _observed(situation: Situation, state: LatencyState) -> LatencyState:
 def _next_surge(situation: Situation, state: LatencyState) -> LatencyState:
     """Begin, prolong or end a surge (the panic of Knative's autoscaler, on what replicas were measured to carry)."""
     spec = situation.spec
-    weakest = min((each.carries for each in situation.estimates.values()), default=0.0)
+    weakest = min((each.carries for each in situation.serving_estimates.values()), default=0.0)
     carried = weakest * situation.load.ready * spec.panic_threshold_percent / 100
     if 0 < carried <= situation.history.mean(spec.panic_window_seconds):
         return replace(state, surge_at=situation.now)
@@ -258,7 +258,7 @@ def _needed_trim(situation: Situation, plan: _Plan, trim: float) -> float:
 
 
 def _is_hopeless(situation: Situation) -> bool:
-    return any(each.cannot_be_kept for each in situation.estimates.values())
+    return any(each.cannot_be_kept for each in situation.serving_estimates.values())
 
 
 def _want(situation: Situation, state: LatencyState, demand: _Demand, plan: _Plan) -> Want:
@@ -271,7 +271,7 @@ def _want(situation: Situation, state: LatencyState, demand: _Demand, plan: _Pla
         rule = ScalingRule.PANIC
     elif _is_hopeless(situation):
         rule = ScalingRule.REPLICAS_CANNOT_HELP
-        best = min(each.late_at_best for each in situation.estimates.values() if each.cannot_be_kept)
+        best = min(each.late_at_best for each in situation.serving_estimates.values() if each.cannot_be_kept)
         words += f", of which {best:.2%} are late even at little load, so that more replicas would not help:"
     elif state.trim > 1.0:
         rule = ScalingRule.LATENCY_TRIM
