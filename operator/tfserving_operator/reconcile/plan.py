@@ -83,7 +83,8 @@ def make_plan(observed: Observed, *, fetcher_image: str) -> Plan:
         *(Refusal(owner, Reason.INVALID_SPEC, text) for text in spec_problems(model.spec)),
     ]
     if problems:
-        return Plan(replicas=replicas, applied=wanted.applied, refusals=tuple(problems))
+        departed = _departed_pools(observed, replicas)
+        return Plan(replicas=replicas, applied=wanted.applied, retained=departed, refusals=tuple(problems))
     running = running_pools(observed.children)
     now = hold_until_taken_over(
         replicas,
@@ -94,7 +95,8 @@ def make_plan(observed: Observed, *, fetcher_image: str) -> Plan:
     inputs = DesiredInputs(fetcher_image, now, running)
     desired = tuple(build_children(model.metadata, model.spec, inputs))
     if model.spec.paused:
-        return Plan(replicas=replicas, applied=wanted.applied, desired=desired)
+        departed = _departed_pools(observed, replicas)
+        return Plan(replicas=replicas, applied=wanted.applied, desired=desired, retained=departed)
     taken = conflicts(observed, desired)
     refused = {refusal.ref for refusal in taken}
     # What is wrong with autoscaling stops no child: replicas go on by what is right.
@@ -114,6 +116,12 @@ def make_plan(observed: Observed, *, fetcher_image: str) -> Plan:
         reloads=tuple(_reloads(observed)),
         refusals=(*taken, *unclear),
     )
+
+
+def _departed_pools(observed: Observed, replicas: Mapping[str, int]) -> tuple[str, ...]:
+    """Pools that left the spec and run: they serve on while nothing may be changed."""
+    owned = {ref: child for ref, child in observed.children.items() if is_owned(child, observed.model.metadata)}
+    return tuple(sorted(running_pools(owned).keys() - replicas.keys()))
 
 
 def _matches(observed: Observed, desired: Manifest) -> bool:
