@@ -37,6 +37,42 @@ async def test_a_label_waits_for_its_version() -> None:
     assert dict(world.reloads[-1].model_config_list.config[0].version_labels) == {"stable": 2}
 
 
+@pytest.mark.parametrize("silent_seconds", [5, 40])
+@pytest.mark.parametrize(
+    "after",
+    [
+        pytest.param({"versions": {"specific": [3]}}, id="while another version is awaited"),
+        pytest.param({"versions": {"specific": [2]}, "labels": {"stable": 2}}, id="with labels"),
+    ],
+)
+async def test_a_server_that_misses_a_question_keeps_its_config(after: dict[str, Any], silent_seconds: float) -> None:
+    """Not known is not gone: the version that serves and its labels would be unloaded."""
+    world = World(
+        served_model({"models": [CLAIMED | {"versions": {"specific": [2]}, "labels": after.get("labels", {})}]})
+    )
+    world.answers = {"digits": (version(2),)}
+    clock = Clock()
+    controller = controller_of(world, clock)
+    await settle(world, controller, clock)
+    change_spec(world, {"models": [CLAIMED | after]})
+    clock.advance(20)
+    await controller.reconcile(KEY)
+    told = len(world.reloads)
+    world.answers = {"digits": Unknown("deadline exceeded")}
+    for seconds in (silent_seconds, 2.0, 2.0):
+        clock.advance(seconds)
+        await controller.reconcile(KEY)
+    assert len(world.reloads) == told
+
+
+async def test_a_server_that_misses_a_question_is_not_said_to_have_lost_its_versions() -> None:
+    world, controller, _ = await serving({"models": [CLAIMED]})
+    world.answers = {"digits": Unknown("deadline exceeded")}
+    await controller.reconcile(KEY)
+    assert world.model is not None
+    assert [(model["versions"], model["replicas"]) for model in world.model["status"]["models"]] == [([1], 1)]
+
+
 async def test_a_label_of_a_version_that_never_comes_is_explained() -> None:
     world, controller, clock = await serving({"models": [CLAIMED | {"labels": {"stable": 7}}]})
     clock.advance(60)

@@ -12,7 +12,7 @@ from tfserving_operator.api.model import Model
 from tfserving_operator.api.refs import ObjectRef
 from tfserving_operator.api.servedmodel import API_VERSION, KIND, ServedModelSpec
 from tfserving_operator.reconcile.drift import is_up_to_date
-from tfserving_operator.reconcile.model_statuses import ModelStatuses, available_versions
+from tfserving_operator.reconcile.model_statuses import ModelStatuses, available_versions, is_known
 from tfserving_operator.reconcile.observed import Observed, RawObject, controller_of, is_owned, running_pools
 from tfserving_operator.reconcile.pod_view import PodView
 from tfserving_operator.reconcile.scaling_verdicts import scaling_problems
@@ -218,12 +218,21 @@ def _reloads(observed: Observed) -> list[Reload]:
     reloads = []
     for pod in observed.pods:
         statuses = observed.model_statuses.get(pod.uid)
-        if pod.is_ready and pod.ip and statuses is not None and config_name in pod.config_maps:
-            text = config_for(model.spec, statuses)
+        if pod.is_ready and pod.ip and config_name in pod.config_maps and _is_told(statuses, model.spec):
+            text = config_for(model.spec, statuses or {})
             loaded = observed.loaded_configs.get(pod.incarnation)
             if loaded is None or loaded.text != text:
                 reloads.append(Reload(pod, text, is_change=loaded is not None))
     return reloads
+
+
+def _is_told(statuses: ModelStatuses | None, spec: ServedModelSpec) -> bool:
+    """Whether the replica has said of every model what it has of it.
+
+    A config replaces the one before as a whole: a version that is merely not known to be there would be unloaded, and
+    its labels with it.
+    """
+    return statuses is not None and all(is_known(statuses, model.name) for model in spec.models)
 
 
 def config_for(spec: ServedModelSpec, statuses: ModelStatuses) -> str:
