@@ -1,4 +1,4 @@
-"""Pools that left the spec while nothing may be changed: their pods answer behind the Service, and status shows them."""
+"""Pools that left the spec while nothing may be changed: their pods serve, and status shows them."""
 
 from __future__ import annotations
 

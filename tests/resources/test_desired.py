@@ -283,3 +283,17 @@ def test_what_is_held_is_just_enough(counts: list[tuple[int, int, int]], enough:
     to_serve = min(sum(wanted.values()), sum(wanted.values()) if enough is None else enough)
     assert still_ready >= min(to_serve, sum(staying.values()))
     assert all(wanted[name] <= held[name] <= max(wanted[name], ready[name]) for name in names)
+
+
+@pytest.mark.parametrize("drain_seconds", [2, 20, 3600])
+def test_a_connection_ages_within_the_drain_and_cuts_no_request_that_is_shorter_than_it(drain_seconds: int) -> None:
+    spec = spec_of("minimal")
+    spec = spec.model_copy(update={"server": spec.server.model_copy(update={"drain_seconds": drain_seconds})})
+    server = child(children_of(spec), "Deployment")["spec"]["template"]["spec"]["containers"][0]
+    argument = next(each for each in server["args"] if each.startswith("--grpc_channel_arguments="))
+    age, grace = (
+        int(argument.partition(f"grpc.{name}=")[2].partition(",")[0])
+        for name in ("max_connection_age_ms", "max_connection_age_grace_ms")
+    )
+    assert age <= 500 * drain_seconds
+    assert grace >= 1000 * drain_seconds

@@ -206,7 +206,7 @@ class Server(ApiModel):
         default=20,
         description="How long a replica goes on answering after it was taken out of the Service. "
         "TensorFlow Serving ignores SIGTERM, so this is also how long a scale-down takes. "
-        "Set it above the longest request.",
+        "Set it to twice the longest request: half of it a client's connection may still bring new ones.",
     )
 
 

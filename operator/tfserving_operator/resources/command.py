@@ -46,9 +46,12 @@ def _thread_flags(server: EffectiveServer) -> dict[str, int | None]:
 
 
 def _channel_arguments(drain_seconds: int, user_arguments: str | None) -> str:
-    """Connections end well within the drain, so that clients of a leaving replica move on in time."""
-    age_millis = drain_seconds * 1000 // 2
-    own = f"grpc.max_connection_age_ms={age_millis},grpc.max_connection_age_grace_ms={age_millis}"
+    """Connections take new requests for half of the drain, so that clients of a leaving replica move on in time.
+
+    Connections age on replicas that stay as well: there a request that has begun has the whole drain to end.
+    """
+    drain_millis = drain_seconds * 1000
+    own = f"grpc.max_connection_age_ms={drain_millis // 2},grpc.max_connection_age_grace_ms={drain_millis}"
     return f"{own},{user_arguments}" if user_arguments else own
 
 
