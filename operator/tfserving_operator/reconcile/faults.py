@@ -26,16 +26,21 @@ _RELOAD_GRACE = timedelta(seconds=10)
 def decide_degraded(observed: Observed, pools: Sequence[PoolState], refusals: Sequence[Refusal]) -> Verdict:
     """Say everything that is wrong, in the order in which a person would look; Unknown where servers stay silent."""
     faults: list[tuple[Reason, str]] = [(refusal.reason, refusal.message) for refusal in refusals]
-    for pool in pools:
-        if pool.problem is not None and pool.ready < max(pool.desired, pool.total):
-            serving = f" (ready replicas that go on serving: {pool.ready})" if pool.ready else ""
-            faults.append((pool.problem.reason, f"pool {pool.name}: {pool.problem.message}{serving}"))
+    faults += [fault for pool in pools if (fault := pool_fault(pool)) is not None]
     faults += _model_faults(observed)
     if not faults:
         if observed.silent_since is not None and observed.now - observed.silent_since >= _SILENCE_GRACE:
             return Verdict(None, Reason.MODEL_STATUS_UNKNOWN, _SILENCE_MESSAGE)
         return Verdict(False, Reason.AS_EXPECTED, "nothing is wrong")
     return Verdict(True, faults[0][0], "; ".join(dict.fromkeys(message for _, message in faults)))
+
+
+def pool_fault(pool: PoolState) -> tuple[Reason, str] | None:
+    """Say what keeps replicas of ``pool`` from serving; None where nothing but time is missing."""
+    if pool.problem is None or pool.ready >= max(pool.desired, pool.total):
+        return None
+    serving = f" (ready replicas that go on serving: {pool.ready})" if pool.ready else ""
+    return pool.problem.reason, f"pool {pool.name}: {pool.problem.message}{serving}"
 
 
 def lost_models(observed: Observed) -> str | None:

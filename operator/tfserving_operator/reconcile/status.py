@@ -16,7 +16,7 @@ from tfserving_operator.reconcile.plan import Plan, Refusal
 from tfserving_operator.reconcile.pod_view import PodView
 from tfserving_operator.reconcile.pool_state import pool_state
 from tfserving_operator.reconcile.scaling_status import autoscaling_status, scaling_verdicts
-from tfserving_operator.reconcile.verdicts import decide_progressing, decide_ready
+from tfserving_operator.reconcile.verdicts import decide_progressing, decide_ready, decide_reconciling
 from tfserving_operator.reconcile.wording import shorten, version_summary
 from tfserving_operator.resources.names import model_selector
 from tfserving_operator.resources.services import build_endpoints
@@ -31,7 +31,9 @@ def compute_status(observed: Observed, plan: Plan, refusals: Sequence[Refusal]) 
     desired, ready = sum(pool.desired for pool in pools), sum(pool.ready for pool in pools)
     models = _model_statuses(observed, observed.pods, desired)
     degraded = decide_degraded(observed, pools, refusals)
-    progressing = decide_progressing(observed, plan, pools, degraded)
+    progressing = decide_progressing(observed, plan, pools, refusals)
+    needs_a_person = any(refusal.reason in _NEEDS_A_PERSON for refusal in refusals)
+    stalled = Verdict(needs_a_person, degraded.reason, degraded.message)
     verdicts = {
         ConditionType.READY: decide_ready(observed, pools, models, degraded),
         ConditionType.PROGRESSING: progressing,
@@ -41,12 +43,8 @@ def compute_status(observed: Observed, plan: Plan, refusals: Sequence[Refusal]) 
             Reason.PAUSED_BY_USER,
             "spec.paused is true: children are left as they are until it is removed",
         ),
-        ConditionType.RECONCILING: Verdict(
-            progressing.is_true and not model.spec.paused, progressing.reason, progressing.message
-        ),
-        ConditionType.STALLED: Verdict(
-            any(refusal.reason in _NEEDS_A_PERSON for refusal in refusals), degraded.reason, degraded.message
-        ),
+        ConditionType.RECONCILING: decide_reconciling(progressing, stalled),
+        ConditionType.STALLED: stalled,
         **scaling_verdicts(observed, plan),
     }
     conditions = set_conditions(model.status.conditions, verdicts, model.metadata.generation, observed.now)

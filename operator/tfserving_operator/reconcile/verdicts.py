@@ -1,4 +1,4 @@
-"""The Ready and Progressing conditions: does it serve, and is it on its way."""
+"""The Ready, Progressing and Reconciling conditions: does it serve, is it on its way, is there a way to go."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from tfserving_operator.api.conditions import Reason
 from tfserving_operator.api.servedmodel import ModelStatus
 from tfserving_operator.reconcile.conditions import Verdict
-from tfserving_operator.reconcile.faults import lost_models
+from tfserving_operator.reconcile.faults import lost_models, pool_fault
 from tfserving_operator.reconcile.observed import Observed
-from tfserving_operator.reconcile.plan import Plan
+from tfserving_operator.reconcile.plan import Plan, Refusal
 from tfserving_operator.reconcile.pod_view import PodPhase
 from tfserving_operator.reconcile.pool_state import PoolState
 from tfserving_operator.reconcile.wording import version_summary
@@ -33,20 +33,44 @@ def decide_ready(
     return Verdict(True, Reason.SERVING, f"{ready} of {desired} replicas serve {versions or 'requests'}")
 
 
-def decide_progressing(observed: Observed, plan: Plan, pools: Sequence[PoolState], degraded: Verdict) -> Verdict:
-    """Say whether pods are on their way to what the spec says; a problem that stops them is no progress."""
+def decide_progressing(
+    observed: Observed, plan: Plan, pools: Sequence[PoolState], refusals: Sequence[Refusal]
+) -> Verdict:
+    """Say whether pods are on their way to what the spec says.
+
+    What is wrong beside them, such as a label that points nowhere, does not stop them: only a refusal does, or a
+    problem of the pools that still have a way to go.
+    """
     unfinished = [pool for pool in pools if not pool.is_rolled_out or pool.name in plan.retained]
     if observed.model.spec.paused:
         return Verdict(False, Reason.PAUSED_BY_USER, "spec.paused is true: nothing is changed")
+    obstacles = [(refusal.reason, refusal.message) for refusal in refusals] or _obstacles(unfinished, plan)
+    if obstacles:
+        messages = "; ".join(dict.fromkeys(message for _, message in obstacles))
+        return Verdict(False, obstacles[0][0], f"waiting for a problem to be solved: {messages}")
     if not unfinished:
         reloading = [reload for reload in plan.reloads if reload.is_change]
         if reloading:
             message = f"{len(reloading)} replicas are told new versions or labels"
             return Verdict(True, Reason.RELOADING_CONFIG, message)
         return Verdict(False, Reason.UP_TO_DATE, "every pool runs what the spec says")
-    if degraded.is_true:
-        return Verdict(False, degraded.reason, f"waiting for a problem to be solved: {degraded.message}")
     return Verdict(True, _progress_reason(unfinished), "; ".join(_progress_text(pool, plan) for pool in unfinished))
+
+
+def _obstacles(unfinished: Sequence[PoolState], plan: Plan) -> list[tuple[Reason, str]]:
+    """Return what stops the pools; empty while one of them moves. Those that are kept for others do not count."""
+    faults = [pool_fault(pool) for pool in unfinished if pool.name not in plan.retained]
+    moving = [pool for pool in unfinished if pool.name not in (*plan.retained, *plan.held) and pool_fault(pool) is None]
+    return [] if moving else [fault for fault in faults if fault is not None]
+
+
+def decide_reconciling(progressing: Verdict, stalled: Verdict) -> Verdict:
+    """Say that the spec is still to be carried out: pods move, or wait for a problem that may end without a change.
+
+    kstatus (Flux, kpt) takes what is neither Reconciling nor Stalled, and Ready, for done.
+    """
+    is_done = progressing.reason in (Reason.UP_TO_DATE, Reason.PAUSED_BY_USER)
+    return Verdict(not is_done and not stalled.is_true, progressing.reason, progressing.message)
 
 
 def _progress_reason(pools: Sequence[PoolState]) -> Reason:
