@@ -37,6 +37,41 @@ async def test_a_label_waits_for_its_version() -> None:
     assert dict(world.reloads[-1].model_config_list.config[0].version_labels) == {"stable": 2}
 
 
+def started_with(world: World) -> str:
+    """What a replica that starts now has to wait for."""
+    config = next(obj for ref, obj in world.objects.items() if ref.kind == "ConfigMap" and "-models-" in ref.name)
+    text = config["data"]["expected-versions"]
+    assert isinstance(text, str)
+    return text.strip()
+
+
+@pytest.mark.parametrize("before", [{"specific": [1]}, {"latest": 1}, {"all": True}])
+async def test_replicas_are_started_with_a_version_only_once_one_has_it(before: dict[str, Any]) -> None:
+    """Else a version that is not there would take the place of each replica that a node gives up."""
+    world, controller, clock = await serving({"models": [CLAIMED | {"versions": before}]})
+    usual = started_with(world)
+    change_spec(world, {"models": [CLAIMED | {"versions": {"specific": [99]}}]})
+    for answer in ((version(1),), Unknown("deadline exceeded"), (version(1),)):
+        world.answers = {"digits": answer}
+        clock.advance(20)
+        await controller.reconcile(KEY)
+        assert started_with(world) == usual
+    assert condition(world, "Degraded")["reason"] == "VersionNotFound"
+    world.answers = {"digits": (version(99), version(1))}
+    clock.advance(20)
+    await controller.reconcile(KEY)
+    assert started_with(world) == "digits specific 99"
+
+
+async def test_where_nothing_serves_replicas_are_started_with_what_the_spec_says() -> None:
+    world, controller, clock = await serving({"models": [CLAIMED | {"versions": {"specific": [99]}}]})
+    world.fail_pods({})
+    change_spec(world, {"models": [CLAIMED | {"versions": {"specific": [1]}}]})
+    clock.advance(20)
+    await controller.reconcile(KEY)
+    assert started_with(world) == "digits specific 1"
+
+
 @pytest.mark.parametrize("silent_seconds", [5, 40])
 @pytest.mark.parametrize(
     "after",

@@ -16,6 +16,7 @@ from tfserving_operator.reconcile.model_statuses import ModelStatuses, available
 from tfserving_operator.reconcile.observed import Observed, RawObject, controller_of, is_owned, running_pools
 from tfserving_operator.reconcile.pod_view import PodView
 from tfserving_operator.reconcile.scaling_verdicts import scaling_problems
+from tfserving_operator.reconcile.start_versions import start_versions
 from tfserving_operator.reconcile.wanted_replicas import wanted_replicas
 from tfserving_operator.resources.desired import DesiredInputs, build_children, name_problems, spec_problems
 from tfserving_operator.resources.foreign_fields import without_foreign_fields
@@ -92,7 +93,7 @@ def make_plan(observed: Observed, *, fetcher_image: str) -> Plan:
         ready={pool: sum(pod.is_ready and pod.pool == pool for pod in observed.pods) for pool in replicas},
         enough=wanted.enough,
     )
-    inputs = DesiredInputs(fetcher_image, now, running)
+    inputs = DesiredInputs(fetcher_image, now, running, start_versions(observed, current_models_config(observed)))
     desired = tuple(build_children(model.metadata, model.spec, inputs))
     if model.spec.paused:
         departed = _departed_pools(observed, replicas)

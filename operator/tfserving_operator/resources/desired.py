@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from tfserving_operator.api.model import ModelVersions
 from tfserving_operator.api.pool import Pool
 from tfserving_operator.api.servedmodel import API_VERSION, KIND, ObjectMeta, ServedModelSpec
 from tfserving_operator.resources.disruption import build_disruption_budget
@@ -56,6 +57,8 @@ class DesiredInputs:
     fetcher_image: str
     replicas: Mapping[str, int]
     running: Mapping[str, RunningPool]
+    start_versions: Mapping[str, ModelVersions] = field(default_factory=dict)
+    """Versions by model that a replica is started with, where these are not those of the spec."""
 
 
 def spec_problems(spec: ServedModelSpec) -> list[str]:
@@ -91,7 +94,7 @@ def name_problems(metadata: ObjectMeta, spec: ServedModelSpec) -> list[str]:
 
 def build_children(metadata: ObjectMeta, spec: ServedModelSpec, inputs: DesiredInputs) -> list[Manifest]:
     """Return every child in the order it is to be applied: what pods refer to comes before the pods."""
-    models_config = build_models_config(spec)
+    models_config = build_models_config(spec, inputs.start_versions)
     config_name = models_config_name(metadata.name, models_config.pod_hash)
     children = [
         _config_map(config_name, model_labels(metadata.name), models_config.files),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tfserving_operator.api.model import Model
+from tfserving_operator.api.model import Model, ModelVersions
 from tfserving_operator.api.servedmodel import ServedModelSpec
 from tfserving_operator.resources.names import content_hash
 from tfserving_operator.wire import ModelServerConfig, to_text
@@ -92,8 +92,15 @@ def is_reloadable(spec: ServedModelSpec, model: Model) -> bool:
     return spec.server.tls is None and not model.source.is_fetched
 
 
-def build_models_config(spec: ServedModelSpec) -> ModelsConfig:
-    """Return the files of the models ConfigMap; ``pod_hash`` changes where running pods cannot follow by reload."""
+def build_models_config(
+    spec: ServedModelSpec, start_versions: Mapping[str, ModelVersions] | None = None
+) -> ModelsConfig:
+    """Return the files of the models ConfigMap; ``pod_hash`` changes where running pods cannot follow by reload.
+
+    ``start_versions`` are versions by model that a replica is started with in place of those of the spec.
+    """
+    versions = start_versions or {}
+    models = [model.model_copy(update={"versions": versions.get(model.name, model.versions)}) for model in spec.models]
     fixed = [
         [
             model.name,
@@ -105,8 +112,8 @@ def build_models_config(spec: ServedModelSpec) -> ModelsConfig:
     ]
     return ModelsConfig(
         files={
-            MODELS_CONFIG_KEY: to_text(build_model_server_config(spec.models)),
-            EXPECTED_VERSIONS_KEY: expected_versions(spec.models),
+            MODELS_CONFIG_KEY: to_text(build_model_server_config(models)),
+            EXPECTED_VERSIONS_KEY: expected_versions(models),
         },
         pod_hash=content_hash(fixed),
     )
