@@ -10,6 +10,7 @@ from typing import Any
 
 from tfserving_operator.api.conditions import Reason
 from tfserving_operator.fetch.termination import FetchReason, parse_termination_message
+from tfserving_operator.resources.model_volumes import CHECK_PREFIX, FETCH_PREFIX
 from tfserving_operator.resources.pod_template import SERVER_CONTAINER
 
 RawObject = Mapping[str, Any]
@@ -20,6 +21,11 @@ _PULL_CAUSE = "ErrImagePull: "
 _MISSING_REFERENCE_REASONS = frozenset({"CreateContainerConfigError", "CreateContainerError"})
 _MISSING_CLAIM = re.compile(r'persistentvolumeclaim "(?P<name>[^"]+)" not found')
 _BAD_SUB_PATH = re.compile(r'failed to (create|prepare) subPath .*volumeMount "(?P<volume>[^"]+)"')
+_TLS_CONTAINER = "render-tls"
+_TLS_VOLUME = "tls-secret"
+_TLS_SCRIPT_SAYS = "the TLS secret lacks"
+_SCRIPT_FAILED = 1
+"""Exit code of a shell script that gave up; those from 126 on say that it never ran, or was killed."""
 _SIGKILL_EXIT_CODE = 137
 _VOLUME_PATIENCE = timedelta(seconds=20)
 """How long volumes may take before their references are doubted: an attached disk or a big claim takes its time."""
@@ -69,7 +75,9 @@ def find_problem(pod: RawObject, now: datetime) -> PodProblem | None:
     if scheduled.get("reason") == "Unschedulable":
         return _scheduling_problem(scheduled.get("message", ""))
     for container in _not_finished(status.get("initContainerStatuses", [])):
-        problem = _waiting_problem(pod, container) or _init_problem(container)
+        is_sidecar = is_native_sidecar(pod, container)
+        ended = _sidecar_problem(container) if is_sidecar else _init_problem(pod, container)
+        problem = _waiting_problem(pod, container) or ended
         if problem is not None:
             return problem
     for container in status.get("containerStatuses", []):
@@ -97,7 +105,10 @@ def _readiness_problem(pod: RawObject, server: RawObject, now: datetime) -> PodP
     """The Deployment controller counts unready replicas during a rollout alone, so afterwards nobody else tells."""
     if not server.get("started", False) or now < _patience_ends_at(pod, server, now):
         return None
-    others = [c["name"] for c in pod["status"]["containerStatuses"] if c is not server and not c.get("ready", False)]
+    status = pod["status"]
+    sidecars = [init for init in status.get("initContainerStatuses", []) if is_native_sidecar(pod, init)]
+    beside = [*sidecars, *(c for c in status["containerStatuses"] if c is not server)]
+    others = [container["name"] for container in beside if not container.get("ready", False)]
     if not server.get("ready", False):
         words = (
             "the server's readiness probe fails although its models were loaded: it is overloaded or frozen, or its "
@@ -116,6 +127,21 @@ def _patience_ends_at(pod: RawObject, server: RawObject, now: datetime) -> datet
     if started_at and not _has_served(pod, server):
         return datetime.fromisoformat(started_at) + _START_PATIENCE
     return (datetime.fromisoformat(lost_at) if lost_at else now) + _READINESS_PATIENCE
+
+
+def is_native_sidecar(pod: RawObject, init: RawObject) -> bool:
+    """Whether an init container's status is that of one that runs beside the server (restartPolicy Always).
+
+    The cache keeps no such field of a pod's spec, but of all init containers only a sidecar is ever ``started``.
+    """
+    specs = pod.get("spec", {}).get("initContainers", [])
+    policy = next((spec.get("restartPolicy") for spec in specs if spec["name"] == init["name"]), None)
+    return policy == "Always" or bool(init.get("started"))
+
+
+def brings_model(init: RawObject) -> bool:
+    """Whether the status is that of an init container which fetches or checks a model."""
+    return bool(init["name"].startswith((f"{FETCH_PREFIX}-", f"{CHECK_PREFIX}-")))
 
 
 def is_finished(pod: RawObject) -> bool:
@@ -239,13 +265,20 @@ def _last_failure(container: RawObject) -> RawObject:
     return next((end for end in ends if end.get("exitCode", 0) != 0), {})
 
 
-def _init_problem(init: RawObject) -> PodProblem | None:
+def _init_problem(pod: RawObject, init: RawObject) -> PodProblem | None:
     failure = _last_failure(init)
     if not failure:
         return None
     if failure.get("reason") == "OOMKilled":
         return PodProblem(Reason.OUT_OF_MEMORY, f"container {init['name']} exceeded its memory limit")
-    text = failure.get("message", "")
+    if brings_model(init):
+        return _fetch_problem(init, failure.get("message", ""))
+    if init["name"] == _TLS_CONTAINER and failure.get("exitCode") == _SCRIPT_FAILED:
+        return _tls_problem(pod, _error_line(failure.get("message", "")))
+    return _crash_problem(init, failure)
+
+
+def _fetch_problem(init: RawObject, text: str) -> PodProblem:
     fetch_failure = parse_termination_message(text)
     if fetch_failure is None:
         return PodProblem(Reason.FETCH_FAILED, f"container {init['name']} failed: {_quote(text)}")
@@ -253,11 +286,23 @@ def _init_problem(init: RawObject) -> PodProblem | None:
     return PodProblem(reason, f"model {fetch_failure.model}: {fetch_failure.message}")
 
 
+def _tls_problem(pod: RawObject, line: str) -> PodProblem:
+    volume: RawObject = next((volume for volume in _volumes(pod) if volume.get("name") == _TLS_VOLUME), {})
+    secret = f"Secret {volume.get('secret', {}).get('secretName', 'of server.tls')}"
+    if line.startswith(_TLS_SCRIPT_SAYS):
+        return PodProblem(Reason.MISSING_REFERENCE, f"{secret}: {line}")
+    return PodProblem(Reason.MISSING_REFERENCE, f"{secret} lacks tls.crt or tls.key: add what is missing ({line})")
+
+
 def _sidecar_problem(container: RawObject) -> PodProblem | None:
     """A container of podTemplate that does not run keeps the whole pod from being ready."""
     failure = _last_failure(container)
     if container["name"] == SERVER_CONTAINER or not failure or "running" in container.get("state", {}):
         return None
+    return _crash_problem(container, failure)
+
+
+def _crash_problem(container: RawObject, failure: RawObject) -> PodProblem:
     return PodProblem(
         Reason.CRASH_LOOP,
         f"container {container['name']} ended with exit code {failure.get('exitCode')}: "

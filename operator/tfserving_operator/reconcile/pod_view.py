@@ -8,7 +8,13 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from tfserving_operator.reconcile.pod_problem import PodProblem, find_problem, is_finished, pod_condition
+from tfserving_operator.reconcile.pod_problem import (
+    PodProblem,
+    brings_model,
+    find_problem,
+    is_finished,
+    pod_condition,
+)
 from tfserving_operator.resources.names import MODELS_CONFIG_ANNOTATION, POOL_LABEL, SERVER_CONFIG_ANNOTATION
 from tfserving_operator.resources.pod_template import SERVER_CONTAINER
 
@@ -91,7 +97,8 @@ def _phase(pod: RawObject, server: RawObject) -> PodPhase:
         return PodPhase.READY
     if pod_condition(pod, "PodScheduled").get("status") != "True":
         return PodPhase.PENDING
-    if any("running" in init.get("state", {}) for init in status.get("initContainerStatuses", [])):
+    inits = status.get("initContainerStatuses", [])
+    if any("running" in init.get("state", {}) and brings_model(init) for init in inits):
         return PodPhase.FETCHING
     if "running" in server.get("state", {}):
         return PodPhase.LOADING
