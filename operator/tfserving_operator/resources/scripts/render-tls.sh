@@ -11,6 +11,20 @@ pem_line() {
   printf '%s: "%s\\n"\n' "$1" "${pem//$'\n'/\\n}"
 }
 
+# The operator knows "the TLS secret lacks" and repeats the line in the ServedModel's status.
+need() {
+  [[ -s $secret/$1 ]] && return
+  echo "the TLS secret lacks $1$2" >&2
+  exit 1
+}
+
+need tls.key ": add it"
+need tls.crt ": add it"
+# Without it the server refuses every client, and says nowhere why.
+if [[ $3 == verify ]]; then
+  need ca.crt ", by which clients are verified: add ca.crt to it, or turn server.tls.clientVerify off"
+fi
+
 {
   pem_line server_key "$secret/tls.key"
   pem_line server_cert "$secret/tls.crt"
