@@ -12,7 +12,7 @@ from tfserving_operator.reconcile.pod_problem import PodProblem
 from tfserving_operator.reconcile.pod_view import PodPhase, PodView, view_pod
 
 NOT_READY = {"type": "Ready", "status": "False"}
-RUNNING = {"running": {}}
+RUNNING: dict[str, Any] = {"running": {}}
 BACK_OFF = {"waiting": {"reason": "CrashLoopBackOff"}}
 SERVER = {"name": "server", "state": RUNNING}
 NO_KEY = "render-tls.sh: line 11: /var/run/tfserving/tls/tls.key: No such file or directory"

@@ -96,9 +96,18 @@ def _server(status: RawObject) -> RawObject:
 
 def _has_served(pod: RawObject, server: RawObject) -> bool:
     """Whether the pod was ready since its server runs: readiness was lost later than the container started."""
-    lost_at = pod_condition(pod, "Ready").get("lastTransitionTime")
-    started_at = server.get("state", {}).get("running", {}).get("startedAt")
-    return bool(lost_at and started_at) and datetime.fromisoformat(lost_at) > datetime.fromisoformat(started_at)
+    lost_at, started_at = _readiness_lost_at(pod), _started_at(server)
+    return lost_at is not None and started_at is not None and lost_at > started_at
+
+
+def _readiness_lost_at(pod: RawObject) -> datetime | None:
+    time = pod_condition(pod, "Ready").get("lastTransitionTime")
+    return datetime.fromisoformat(time) if time else None
+
+
+def _started_at(server: RawObject) -> datetime | None:
+    time = server.get("state", {}).get("running", {}).get("startedAt")
+    return datetime.fromisoformat(time) if time else None
 
 
 def _readiness_problem(pod: RawObject, server: RawObject, now: datetime) -> PodProblem | None:
@@ -122,11 +131,10 @@ def _readiness_problem(pod: RawObject, server: RawObject, now: datetime) -> PodP
 
 
 def _patience_ends_at(pod: RawObject, server: RawObject, now: datetime) -> datetime:
-    lost_at = pod_condition(pod, "Ready").get("lastTransitionTime")
-    started_at = server.get("state", {}).get("running", {}).get("startedAt")
-    if started_at and not _has_served(pod, server):
-        return datetime.fromisoformat(started_at) + _START_PATIENCE
-    return (datetime.fromisoformat(lost_at) if lost_at else now) + _READINESS_PATIENCE
+    started_at = _started_at(server)
+    if started_at is not None and not _has_served(pod, server):
+        return started_at + _START_PATIENCE
+    return (_readiness_lost_at(pod) or now) + _READINESS_PATIENCE
 
 
 def is_native_sidecar(pod: RawObject, init: RawObject) -> bool:
