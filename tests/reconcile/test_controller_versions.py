@@ -256,3 +256,19 @@ async def test_a_model_without_a_version_is_no_fault_while_servers_reload() -> N
     clock.advance(20)
     await controller.reconcile(KEY)
     assert condition(world, "Degraded")["reason"] == "ModelLoadFailed"
+
+
+async def test_a_model_that_is_added_does_not_end_ready_while_its_replicas_are_on_their_way() -> None:
+    world, controller, clock = await serving({"models": [CLAIMED]})
+    change_spec(world, {"models": [CLAIMED, CLAIMED | {"name": "new"}]})
+    world.answers = {"digits": (version(1),), "new": ()}
+    for _ in range(3):
+        clock.advance(20)
+        await controller.reconcile(KEY)
+        assert condition(world, "Ready")["status"] == "True"
+        assert condition(world, "Degraded")["status"] == "False"
+        assert condition(world, "Progressing")["status"] == "True"
+    world.roll_out()
+    world.answers = {"digits": (version(1),), "new": (UNLOADED,)}
+    await settle(world, controller, clock)
+    assert condition(world, "Ready")["reason"] == "ModelLoadFailed"

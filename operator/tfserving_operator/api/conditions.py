@@ -36,7 +36,10 @@ class ConditionType(DocumentedWord):
         "Something needs a look: fewer replicas than wanted, a version that does not load, a refused child.",
     )
     PAUSED = "Paused", "The operator leaves the children alone; present while true."
-    RECONCILING = "Reconciling", "For kstatus: present and True while Progressing is True."
+    RECONCILING = (
+        "Reconciling",
+        "For kstatus: present and True while the spec is being carried out, or waits for a problem that may end by itself.",
+    )
     SCALING_ACTIVE = (
         "ScalingActive",
         "Autoscaling knows the load well enough to decide; False says what is missing, and replicas are held.",
@@ -125,7 +128,8 @@ class Reason(DocumentedWord):
     POD_REJECTED = "PodRejected", "An admission check refused the pods; the message repeats its answer."
     MISSING_REFERENCE = (
         "MissingReference",
-        "A Secret, claim or service account that the spec names does not exist; create it or correct the name.",
+        "A Secret, claim or service account that the spec names does not exist or lacks a key; create it or correct the "
+        "name.",
     )
     LOAD_TIMEOUT = (
         "LoadTimeout",
@@ -133,7 +137,8 @@ class Reason(DocumentedWord):
     )
     REPLICAS_UNAVAILABLE = (
         "ReplicasUnavailable",
-        "Fewer replicas than wanted take requests, for no cause seen on the pods; read the pods' events.",
+        "Fewer replicas than wanted take requests, and their containers run: they are overloaded or frozen, or lost their "
+        "models; read the message and the pods' events.",
     )
     # Autoscaling: ScalingActive
     SCALING_POLICY_ACTIVE = (

@@ -44,14 +44,23 @@ def pool_fault(pool: PoolState) -> tuple[Reason, str] | None:
 
 
 def lost_models(observed: Observed) -> str | None:
-    """Say of which models no ready replica has a version; None where each has one, or a replica did not say."""
-    answers = [observed.model_statuses.get(pod.uid, {}) for pod in observed.pods if pod.is_ready]
-    lost = [
-        model.name
-        for model in observed.model.spec.models
-        if answers and all(is_known(a, model.name) and not available_versions(a, model.name) for a in answers)
-    ]
+    """Say of which models no ready replica has a version; None where each has one, or a replica did not say.
+
+    A model that replicas of an earlier spec never had is on its way with the new ones, and not lost.
+    """
+    lost = [model.name for model in observed.model.spec.models if _is_lost(observed, model.name)]
     return f"no replica has an available version of {', '.join(lost)}" if lost else None
+
+
+def _is_lost(observed: Observed, model: str) -> bool:
+    current = current_models_config(observed)
+    answers = [
+        statuses
+        for pod in observed.pods
+        if pod.is_ready
+        and ((statuses := observed.model_statuses.get(pod.uid, {})).get(model) != () or current in pod.config_maps)
+    ]
+    return bool(answers) and all(is_known(a, model) and not available_versions(a, model) for a in answers)
 
 
 def _model_faults(observed: Observed) -> list[tuple[Reason, str]]:
