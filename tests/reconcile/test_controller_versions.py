@@ -267,7 +267,6 @@ async def test_a_model_that_is_added_does_not_end_ready_while_its_replicas_are_o
         await controller.reconcile(KEY)
         assert condition(world, "Ready")["status"] == "True"
         assert condition(world, "Degraded")["status"] == "False"
-        assert condition(world, "Progressing")["status"] == "True"
     world.roll_out()
     world.answers = {"digits": (version(1),), "new": (UNLOADED,)}
     await settle(world, controller, clock)

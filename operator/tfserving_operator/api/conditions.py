@@ -38,7 +38,7 @@ class ConditionType(DocumentedWord):
     PAUSED = "Paused", "The operator leaves the children alone; present while true."
     RECONCILING = (
         "Reconciling",
-        "For kstatus: present and True while the spec is being carried out, or waits for a problem that may end by itself.",
+        "For kstatus: present and True while the spec is carried out, or waits for a problem that may end by itself.",
     )
     SCALING_ACTIVE = (
         "ScalingActive",
@@ -128,8 +128,8 @@ class Reason(DocumentedWord):
     POD_REJECTED = "PodRejected", "An admission check refused the pods; the message repeats its answer."
     MISSING_REFERENCE = (
         "MissingReference",
-        "A Secret, claim or service account that the spec names does not exist or lacks a key; create it or correct the "
-        "name.",
+        "A Secret, claim or service account that the spec names does not exist or lacks a key; create it or correct "
+        "the name.",
     )
     LOAD_TIMEOUT = (
         "LoadTimeout",
@@ -137,8 +137,8 @@ class Reason(DocumentedWord):
     )
     REPLICAS_UNAVAILABLE = (
         "ReplicasUnavailable",
-        "Fewer replicas than wanted take requests, and their containers run: they are overloaded or frozen, or lost their "
-        "models; read the message and the pods' events.",
+        "Fewer replicas than wanted take requests although their containers run: they are overloaded or frozen, or "
+        "lost their models; read the message and the pods' events.",
     )
     # Autoscaling: ScalingActive
     SCALING_POLICY_ACTIVE = (
