@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.reconcile.scenes import DEPLOYMENT, FETCHED, Clock, change_spec, condition, controller_of, serving, settle
-from tests.reconcile.world import KEY, NOW, SCHEDULED, KilledError, World, raw_pod
+from tests.reconcile.world import KEY, NOW, SCHEDULED, KilledError, World, raw_pod, served_model
 from tfserving_operator.api.refs import ObjectRef
 from tfserving_operator.clients.errors import Conflict, Rejected, Unavailable
 from tfserving_operator.reconcile.controller import Controller
@@ -212,3 +212,47 @@ async def test_a_finished_pod_is_not_on_its_way() -> None:
     clock.advance(20)
     await controller.reconcile(KEY)
     assert condition(world, "Ready")["message"] == "none of 2 replicas is ready: 2 is starting"
+
+
+async def test_children_of_one_that_is_gone_are_not_made_again() -> None:
+    """Its watch may miss that it was deleted: the garbage collector and the operator would fight for ever."""
+    world, controller, clock = await serving()
+    world.has_missed_deletion = True
+    world.objects.clear()
+    world.cached_pods.clear()
+    for _ in range(3):
+        clock.advance(20)
+        assert await controller.reconcile(KEY) is None
+    assert not world.objects
+    assert not [write for write in world.writes if write.startswith("apply")]
+
+
+async def test_one_that_goes_before_its_first_status_is_left_alone_after_it() -> None:
+    world, clock = World(served_model()), Clock()
+    controller = controller_of(world, clock)
+    world.has_missed_deletion = True
+    assert await controller.reconcile(KEY) is None
+    world.objects.clear()
+    world.writes.clear()
+    clock.advance(20)
+    assert await controller.reconcile(KEY) is None
+    assert not world.writes
+
+
+async def test_one_that_was_made_anew_in_place_of_one_that_is_gone_is_served() -> None:
+    world, controller, clock = await serving()
+    world.has_missed_deletion = True
+    world.objects.clear()
+    await controller.reconcile(KEY)
+    world.has_missed_deletion = False
+    world.model = served_model(uid="99999999-2222-3333-4444-555555555555")
+    await settle(world, controller, clock)
+    assert condition(world, "Ready")["status"] == "True"
+
+
+async def test_a_child_that_is_missing_is_made_again_after_one_question() -> None:
+    world, controller, clock = await serving()
+    del world.objects[DEPLOYMENT]
+    clock.advance(20)
+    await controller.reconcile(KEY)
+    assert DEPLOYMENT in world.objects

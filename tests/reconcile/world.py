@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tfserving_operator.api.refs import ModelKey, ObjectRef
-from tfserving_operator.clients.errors import ClientError
+from tfserving_operator.clients.errors import ClientError, NotFound
 from tfserving_operator.clients.model_service import VersionState, VersionStatus
 from tfserving_operator.reconcile.model_statuses import ModelStatuses
 from tfserving_operator.resources.names import POOL_LABEL
@@ -88,12 +88,16 @@ class World:
         """Rewrites what is applied, in place, as API servers and mutating webhooks do."""
         self.calls = 0
         self.die_at_call: int | None = None
+        self.has_missed_deletion = False
+        """The ServedModel was deleted, and the watch did not say so."""
         self._version = 1
 
     # The API server
 
     async def get(self, ref: ObjectRef) -> dict[str, Any] | None:
         self._call("get", ref.kind)
+        if ref.kind == "ServedModel":
+            return None if self.has_missed_deletion else copy.deepcopy(self.model)
         return copy.deepcopy(self.objects.get(ref))
 
     async def apply(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,6 +127,8 @@ class World:
 
     async def apply_status(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
         self._call("apply", "status")
+        if self.has_missed_deletion:
+            raise NotFound("servedmodels digits not found")
         self.writes.append("status")
         assert self.model is not None
         self.model = {**self.model, "status": manifest["status"], "metadata": dict(self.model["metadata"])}

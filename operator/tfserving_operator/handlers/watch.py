@@ -5,7 +5,7 @@ An index and ``on.event`` write nothing: no annotation, no finalizer, no status.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, Protocol
 
 import kopf
@@ -44,11 +44,20 @@ def _key(body: RawObject) -> ModelKey:
     return ModelKey(body["metadata"]["namespace"], body["metadata"]["name"])
 
 
+def _newest(bodies: Iterable[RawObject]) -> RawObject | None:
+    """Return the newest of the objects of one name.
+
+    After a watch that has expired kopf lists again, and keeps what was deleted meanwhile: one that was made anew stands
+    beside the one before.
+    """
+    return max(bodies, key=lambda body: int(body["metadata"]["resourceVersion"]), default=None)
+
+
 def models_in(index: kopf.Index[ModelKey, RawObject]) -> Callable[[ModelKey], RawObject | None]:
     """Return a look-up of ServedModels as the API server has them; None for one that does not exist."""
 
     def model(key: ModelKey) -> RawObject | None:
-        return next(iter(index[key]), None) if key in index else None
+        return _newest(index[key]) if key in index else None
 
     return model
 
@@ -58,7 +67,7 @@ def all_models_in(index: kopf.Index[ModelKey, RawObject]) -> Callable[[], Iterat
 
     def models() -> Iterator[tuple[ModelKey, RawObject]]:
         for key, bodies in index.items():
-            body = next(iter(bodies), None)
+            body = _newest(bodies)
             if body is not None:
                 yield key, body
 

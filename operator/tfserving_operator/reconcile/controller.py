@@ -13,7 +13,7 @@ from tfserving_operator import telemetry
 from tfserving_operator.api.autoscaling import AutoscalingMode
 from tfserving_operator.api.refs import ModelKey, ObjectRef
 from tfserving_operator.api.servedmodel import API_VERSION, KIND, ServedModel, ServedModelStatus
-from tfserving_operator.clients.errors import NotFound
+from tfserving_operator.clients.errors import Conflict, NotFound
 from tfserving_operator.reconcile.actor import Actor
 from tfserving_operator.reconcile.drift import Normalized
 from tfserving_operator.reconcile.model_statuses import ModelStatuses
@@ -62,6 +62,8 @@ class _Memory:
     """What is remembered of one ServedModel between reconciles. All of it may be lost at any moment."""
 
     uid: str
+    is_gone: bool = False
+    """Whether the API server has it no more, whatever the watch says."""
     written: _WrittenStatus | None = None
     answers: Mapping[str, Answer] = field(default_factory=dict)
     """What each server process said last, by the pod's incarnation."""
@@ -102,10 +104,11 @@ class Controller:
         """Bring the cluster one step nearer to the spec; return the seconds until it is worth looking again."""
         try:
             return await self._reconcile(key)
-        except NotFound as error:
-            # The ServedModel or its namespace went away meanwhile; the watch will say so.
+        except (NotFound, Conflict) as error:
+            if await self._exists(key):
+                raise
             log.debug("gone meanwhile", extra={"model": str(key), "error": str(error)})
-            return _SOON_SECONDS
+            return None
 
     async def _reconcile(self, key: ModelKey) -> float | None:
         raw = self._models(key)
@@ -114,6 +117,8 @@ class Controller:
             self._memory.pop(key, None)
             return None
         memory = self._remember(key, raw["metadata"]["uid"])
+        if memory.is_gone:
+            return None
         parsed = parse_served_model(raw)
         parsed = replace_status(parsed, self._newest_status(memory, raw, parsed.status))
         if isinstance(parsed, InvalidServedModel):
@@ -121,6 +126,8 @@ class Controller:
             return None
         observed = await self._observe(key, parsed, memory)
         plan = make_plan(observed, fetcher_image=self._settings.fetcher_image)
+        if raw.get("status") and plan.creates(observed.children) and not await self._exists(key):
+            return None
         outcome = await self._actor.carry_out(raw, observed, plan)
         memory.loaded.update(outcome.loaded)
         memory.normalized = {ref: n for ref, n in (memory.normalized | outcome.normalized).items() if n.stored}
@@ -130,6 +137,16 @@ class Controller:
         wait_seconds = await self._write_status(raw, parsed.status, status, memory, mode=mode)
         look_again_seconds = self._look_again_seconds(observed, plan, outcome.refusals)
         return min((s for s in (wait_seconds, look_again_seconds) if s is not None), default=None)
+
+    async def _exists(self, key: ModelKey) -> bool:
+        """Ask whether the ServedModel that is remembered is still there, and note it where it is not.
+
+        A watch may miss that it was deleted: its children would be made again and again, for the garbage collector.
+        """
+        memory = self._memory[key]
+        live = await self._kube.get(ObjectRef(API_VERSION, KIND, key.namespace, key.name))
+        memory.is_gone = live is None or live["metadata"]["uid"] != memory.uid
+        return not memory.is_gone
 
     def _remember(self, key: ModelKey, uid: str) -> _Memory:
         """Return what is known of this very ServedModel: one of the same name that was made anew starts blank."""
@@ -204,7 +221,8 @@ class Controller:
         age_seconds = (self._clock() - memory.written.at).total_seconds() if memory.written else math.inf
         if age_seconds < DETAIL_INTERVAL_SECONDS and not is_urgent(old, new):
             return DETAIL_INTERVAL_SECONDS - age_seconds
-        metadata = {"name": raw["metadata"]["name"], "namespace": raw["metadata"]["namespace"]}
+        # The uid: never the status of one that was deleted into another that was made in its place.
+        metadata = {name: raw["metadata"][name] for name in ("name", "namespace", "uid")}
         manifest = {
             "apiVersion": API_VERSION,
             "kind": KIND,

@@ -69,6 +69,10 @@ class Plan:
     reloads: tuple[Reload, ...] = ()
     refusals: tuple[Refusal, ...] = field(default_factory=tuple)
 
+    def creates(self, children: Mapping[ObjectRef, RawObject]) -> bool:
+        """Whether one of the writes makes a child that is not there."""
+        return any(ObjectRef.of(manifest) not in children for manifest in self.applies)
+
 
 def make_plan(observed: Observed, *, fetcher_image: str) -> Plan:
     """Decide what to apply, delete and reload.
