@@ -208,3 +208,28 @@ async def test_channels_beyond_the_limit_are_given_up_and_opened_again(server: F
         assert await client.status(address, ["m"], 5) == {"m": (VersionStatus(1, VersionState.AVAILABLE),)}
 
     await client.close()
+
+
+async def test_a_channel_that_is_closed_meanwhile_ends_the_call_and_not_its_task(server: FakeModelServer) -> None:
+    """gRPC says "cancelled" then, as if whoever waits for the answer had been told to stop."""
+    client = ModelServiceClient()
+    server.hangs = True
+    calls = [
+        asyncio.ensure_future(client.status(server.address, ["m"], 20)),
+        asyncio.ensure_future(client.reload(server.address, CONFIG, 20)),
+    ]
+    await asyncio.sleep(0.2)
+    await client.close()
+    status, reload = await asyncio.gather(*calls, return_exceptions=True)
+    assert isinstance(status, dict)
+    assert isinstance(status["m"], Unknown)
+    assert isinstance(reload, Unavailable)
+
+
+async def test_who_waits_for_an_answer_can_be_told_to_stop(client: ModelServiceClient, server: FakeModelServer) -> None:
+    server.hangs = True
+    task = asyncio.create_task(client.reload(server.address, CONFIG, 20))
+    await asyncio.sleep(0.1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task

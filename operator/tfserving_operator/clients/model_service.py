@@ -26,6 +26,7 @@ from tfserving_operator.wire import (
 
 MAX_CHANNELS: Final = 512
 _MAX_REASON_LENGTH: Final = 300
+_CHANNEL_CLOSED: Final = "the channel was closed to make room for others"
 
 
 class VersionState(StrEnum):
@@ -118,6 +119,9 @@ class ModelServiceClient:
             response = await call(ReloadConfigRequest(config=config), timeout=timeout_seconds)
         except grpc.aio.AioRpcError as error:
             raise _client_error(address, error) from error
+        except asyncio.CancelledError as error:
+            _raise_if_we_are_cancelled(error)
+            raise Unavailable(f"model server {address}: {_CHANNEL_CLOSED}") from error
         if response.status.error_code:
             raise Rejected(response.status.error_message, reason=_code_name(response.status.error_code))
 
@@ -163,8 +167,18 @@ async def _model_status(
         if error.code() is grpc.StatusCode.NOT_FOUND:
             return ()
         return Unknown(f"{error.code().name}: {_details(error)}")
+    except asyncio.CancelledError as error:
+        _raise_if_we_are_cancelled(error)
+        return Unknown(_CHANNEL_CLOSED)
     versions = [_version_status(version) for version in response.model_version_status]
     return tuple(sorted(versions, key=lambda version: version.version, reverse=True))
+
+
+def _raise_if_we_are_cancelled(error: asyncio.CancelledError) -> None:
+    """GRPC ends a call as cancelled where its channel is closed; that must not end the task that waits for it."""
+    task = asyncio.current_task()
+    if task is None or task.cancelling():
+        raise error
 
 
 def _version_status(message: ModelVersionStatus) -> VersionStatus:

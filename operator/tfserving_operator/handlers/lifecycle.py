@@ -87,6 +87,7 @@ class Background:
         self._prometheus = PrometheusClient.configured(context.settings)
         self._tasks: list[asyncio.Task[None]] = []
         self.has_failed = False
+        self._is_stopping = False
         self.stopped = asyncio.Event()
 
     def start(self, index: ModelIndex) -> None:
@@ -137,6 +138,7 @@ class Background:
 
     async def stop(self) -> None:
         """Stop everything within seconds."""
+        self._is_stopping = True
         for task in self._tasks:
             task.cancel()
         if self._tasks:
@@ -156,9 +158,10 @@ class Background:
 
     def _on_end(self, task: asyncio.Task[None]) -> None:
         """Half an operator is worse than one that starts again."""
-        if task.cancelled():
+        if self._is_stopping:
             return
-        log.critical("a task ended, stopping", extra={"task": task.get_name()}, exc_info=task.exception())
+        error = None if task.cancelled() else task.exception()
+        log.critical("a task ended, stopping", extra={"task": task.get_name()}, exc_info=error)
         self.has_failed = True
         self._context.stop.set()
 
