@@ -117,7 +117,17 @@ async def test_event_that_was_refused_is_dropped_and_may_come_later(scene: Scene
     assert len(scene.api.created) == 1
 
 
-async def test_long_message_is_cut_to_what_the_server_takes(scene: Scene) -> None:
-    await scene.say("x" * 5000)
+@pytest.mark.parametrize("message", ["x" * 5000, "x" * 1025, "ä" * 600, "xä" * 600, "…" * 400, "x" * 1023 + "…"])
+async def test_long_message_is_cut_to_the_bytes_that_the_server_takes(scene: Scene, message: str) -> None:
+    await scene.say(message)
 
-    assert len(scene.api.created[0]["note"]) == 1024
+    note = scene.api.created[0]["note"]
+    assert 1020 <= len(note.encode()) <= 1024
+    assert message.startswith(note.removesuffix("…"))
+
+
+@pytest.mark.parametrize("message", ["x" * 1024, "ä" * 512])
+async def test_a_message_that_just_fits_is_whole(scene: Scene, message: str) -> None:
+    await scene.say(message)
+
+    assert scene.api.created[0]["note"] == message

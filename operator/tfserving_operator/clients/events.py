@@ -20,7 +20,8 @@ from tfserving_operator.clients.errors import ClientError, NotFound
 log = logging.getLogger(__name__)
 
 REPORTING_CONTROLLER: Final = "tfserving.dev/operator"
-MAX_NOTE_LENGTH: Final = 1024
+MAX_NOTE_BYTES: Final = 1024
+"""What the API server takes (Kubernetes, pkg/apis/core/validation/events.go): bytes, not characters."""
 _MAX_NAME_PREFIX_LENGTH: Final = 200
 _MIN_UPDATE_INTERVAL: Final = timedelta(minutes=1)
 _MEMORY_SECONDS: Final = 3600
@@ -73,7 +74,7 @@ class EventPublisher:
         self, *, regarding: RawObject, event_type: EventType, reason: str, action: str, message: str
     ) -> None:
         """Say what happened to ``regarding``. Never raises: nothing depends on an event."""
-        note = message if len(message) <= MAX_NOTE_LENGTH else message[: MAX_NOTE_LENGTH - 1] + "…"
+        note = _cut(message)
         subject = _Subject(regarding["metadata"]["uid"], event_type, reason, action, note)
         try:
             await self._write(regarding, subject)
@@ -134,3 +135,10 @@ class EventPublisher:
 
 def _micro_time(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _cut(message: str) -> str:
+    encoded = message.encode()
+    if len(encoded) <= MAX_NOTE_BYTES:
+        return message
+    return encoded[: MAX_NOTE_BYTES - len("…".encode())].decode(errors="ignore") + "…"
