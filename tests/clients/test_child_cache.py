@@ -129,6 +129,20 @@ async def test_expired_position_is_listed_again_and_tells_what_was_missed(
     assert [ref.name for ref in cache.children(KEY)] == ["same"]
 
 
+async def test_a_list_that_has_expired_at_once_is_not_made_again_and_again(
+    kube: KubeClient, api_server: FakeApiServer, seen: Seen
+) -> None:
+    timing = WatchTiming(first_backoff_seconds=0.05, max_backoff_seconds=10.0, shortest_watch_seconds=0.0)
+    cache = ChildCache(kube, changed=seen, timing=timing, resources=[DEPLOYMENTS])
+    for _ in range(80):
+        api_server.answer(page(version=9), failure(410, "too old resource version"))
+
+    async with running(cache):
+        await asyncio.sleep(1.0)
+
+    assert len([request for request in api_server.requests if "watch" not in request.query]) <= 10
+
+
 @pytest.mark.parametrize(
     "trouble",
     [

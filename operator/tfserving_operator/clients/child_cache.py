@@ -60,6 +60,8 @@ class _Source:
     is_positioned: bool = False
     is_synced: bool = False
     failures: int = 0
+    expired: int = 0
+    """Lists in a row after which no watch could begin."""
     updated_at: datetime | None = None
     acted_at: datetime | None = None
 
@@ -159,14 +161,17 @@ class ChildCache:
     async def _follow(self, source: _Source) -> None:
         while True:
             try:
-                if not source.is_positioned:
+                was_listed = not source.is_positioned
+                if was_listed:
                     await self._list(source)
                 await self._watch(source)
-            except Gone:
+            except Gone as error:
                 # The server keeps some minutes of history; after that only a new list tells what was missed.
                 source.is_positioned = False
                 telemetry.WATCH_RESTARTS.labels(source.resource.plural, "expired").inc()
-                await asyncio.sleep(self._generator.uniform(0.0, self._timing.first_backoff_seconds))
+                # What was listed just now may have expired already: then listing again at once would not help.
+                source.expired = source.expired + 1 if was_listed else 0
+                await self._pause_before_list(source, error)
             except ClientError as error:
                 await self._pause(source, error)
 
@@ -184,6 +189,22 @@ class ChildCache:
         )
         asked_seconds = error.retry_after_seconds if isinstance(error, Unavailable) else None
         await asyncio.sleep(max(seconds, asked_seconds or 0.0))
+
+    async def _pause_before_list(self, source: _Source, error: Gone) -> None:
+        first_seconds = self._timing.first_backoff_seconds
+        if not source.expired:
+            await asyncio.sleep(self._generator.uniform(0.0, first_seconds))
+            return
+        if source.expired == 1:
+            log.warning("a list expired at once", extra={"resource": source.resource.plural, "error": str(error)})
+        await asyncio.sleep(
+            backoff_seconds(
+                source.expired,
+                first_seconds=first_seconds,
+                max_seconds=self._timing.max_backoff_seconds,
+                generator=self._generator,
+            )
+        )
 
     def _alive(self, source: _Source) -> None:
         source.updated_at = source.acted_at = self._clock()
