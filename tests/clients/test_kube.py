@@ -214,6 +214,19 @@ async def test_wrong_credentials_are_rejected_not_retried_for_ever(kube: KubeCli
     assert len(api_server.requests) == 2
 
 
+async def test_credentials_that_are_refused_again_and_again_are_loaded_now_and_then(
+    kube: KubeClient, api_server: FakeApiServer
+) -> None:
+    api_server.tokens = [f"token-{number}" for number in range(50)]
+    api_server.answer(failure(401, "Unauthorized", reason="Unauthorized"))
+
+    for _ in range(20):
+        with pytest.raises(Rejected):
+            await kube.get(REF)
+
+    assert len({request.headers["Authorization"] for request in api_server.requests}) == 2
+
+
 async def test_an_object_that_is_not_there_is_none(kube: KubeClient, api_server: FakeApiServer) -> None:
     api_server.answer(failure(404, "not found", reason="NotFound"))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 _UNAUTHORIZED = 401
+_RELOAD_INTERVAL_SECONDS = 5.0
+_MOST_RETIRED = 3
 _FIRST_ERROR_CODE = 400
 _USER_AGENT = f"tfserving-operator/{telemetry.VERSION}"
 _NO_ANSWER = (aiohttp.ClientError, TimeoutError, OSError)
@@ -100,6 +103,7 @@ class Transport:
         self._loading = asyncio.Lock()
         self._current: _Connection | None = None
         self._retired: list[_Connection] = []
+        self._retired_at = -math.inf
 
     async def close(self) -> None:
         """Close all connections."""
@@ -134,7 +138,7 @@ class Transport:
             # Bound service account tokens and those of exec plugins expire.
             response.release()
             log.debug("credentials refused, loading them again")
-            self._retire(connection)
+            await self._retire(connection)
             response = await _attempt(await self._connection(), call, limits)
         if response.status < _FIRST_ERROR_CODE:
             return response
@@ -156,11 +160,20 @@ class Transport:
                 self._current = _Connection(configuration, _RestClient(configuration))
             return self._current
 
-    def _retire(self, connection: _Connection) -> None:
-        """Use new credentials from now on. Other calls may still be under way on the old connection."""
-        if self._current is connection:
-            self._retired.append(connection)
-            self._current = None
+    async def _retire(self, connection: _Connection) -> None:
+        """Use new credentials from now on. Other calls may still be under way on the old connection.
+
+        Not again and again where they are refused as well. And only the last few connections stay open: a call on an
+        earlier one is tried again by whoever made it.
+        """
+        now = time.monotonic()
+        if self._current is not connection or now - self._retired_at < _RELOAD_INTERVAL_SECONDS:
+            return
+        self._retired_at = now
+        self._retired.append(connection)
+        self._current = None
+        while len(self._retired) > _MOST_RETIRED:
+            await self._retired.pop(0).rest.close()
 
 
 async def _attempt(connection: _Connection, call: Call, limits: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
