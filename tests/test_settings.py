@@ -24,8 +24,8 @@ def test_everything_has_a_default() -> None:
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("a", ("a",)), ("a,b", ("a", "b")), (" a , b ,", ("a", "b")), ("", ())],
-    ids=["one", "two", "spaces", "none"],
+    [("a", ("a",)), ("a,b", ("a", "b")), (" a , b ,", ("a", "b")), ("", ()), ("b,a, b", ("b", "a"))],
+    ids=["one", "two", "spaces", "none", "twice"],
 )
 def test_namespaces_are_separated_by_commas(
     monkeypatch: pytest.MonkeyPatch, text: str, expected: tuple[str, ...]

@@ -98,7 +98,8 @@ async def wait_for_crd(kube: KubeClient, stop: asyncio.Event) -> bool:
     said: str | None = None
     while not stop.is_set():
         try:
-            if await kube.is_served(SERVED_MODELS):
+            served = await _unless_stopped(kube.is_served(SERVED_MODELS), stop)
+            if served:
                 return True
             problem = f"the CRD {SERVED_MODELS.plural}.tfserving.dev is not installed, waiting for it"
         except ClientError as error:
@@ -111,6 +112,17 @@ async def wait_for_crd(kube: KubeClient, stop: asyncio.Event) -> bool:
         except TimeoutError:
             continue
     return False
+
+
+async def _unless_stopped(question: Coroutine[Any, Any, bool], stop: asyncio.Event) -> bool:
+    """Return the answer, False when told to stop before it comes."""
+    asked, stopped = asyncio.create_task(question), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({asked, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        return await asked if asked.done() else False
+    finally:
+        asked.cancel()
+        stopped.cancel()
 
 
 def kopf_settings() -> kopf.OperatorSettings:

@@ -103,7 +103,10 @@ class Settings(BaseSettings):
     @field_validator("watch_namespaces", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
-        return tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        # Each once: one that is watched twice would have all of its pods twice.
+        return tuple(dict.fromkeys(name.strip() for name in value.split(",") if name.strip()))
 
     @field_validator("fleet_max_devices", mode="before")
     @classmethod

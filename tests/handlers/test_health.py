@@ -42,6 +42,9 @@ def health_of(queue: FakeQueue | None = None, cache: FakeCache | None = None) ->
         pytest.param(health_of(FakeQueue(), FakeCache()), True, True, id="all well"),
         pytest.param(health_of(FakeQueue(), FakeCache(is_synced=False, acted_at=None)), True, False, id="first list"),
         pytest.param(health_of(FakeQueue(299.0)), True, True, id="long work"),
+        pytest.param(
+            health_of(FakeQueue(900.0), FakeCache(is_synced=False, acted_at=NOW)), True, False, id="a list is refused"
+        ),
         pytest.param(health_of(FakeQueue(301.0)), False, True, id="workers stuck"),
         pytest.param(health_of(cache=FakeCache(acted_at=NOW - timedelta(minutes=9))), True, True, id="quiet watch"),
         pytest.param(health_of(cache=FakeCache(acted_at=NOW - timedelta(minutes=11))), False, True, id="dead watch"),

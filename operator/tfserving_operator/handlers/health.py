@@ -46,7 +46,8 @@ class Health:
     def faults(self) -> list[str]:
         """Return what only a restart can mend. An API server that is away is not among it."""
         faults = []
-        if self._queue is not None:
+        # Before every kind was listed workers wait for that, as long as the API server or the rights are missing.
+        if self._queue is not None and self._cache is not None and self._cache.is_synced:
             stuck_seconds = self._queue.stuck_seconds(self._monotonic())
             if stuck_seconds > OVERDUE_LIMIT_SECONDS:
                 faults.append(f"a ServedModel has been due for {stuck_seconds:.0f} s and no worker takes it")
