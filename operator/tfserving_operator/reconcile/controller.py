@@ -13,7 +13,7 @@ from tfserving_operator import telemetry
 from tfserving_operator.api.autoscaling import AutoscalingMode
 from tfserving_operator.api.refs import ModelKey, ObjectRef
 from tfserving_operator.api.servedmodel import API_VERSION, KIND, ServedModel, ServedModelStatus
-from tfserving_operator.clients.errors import Conflict, NotFound
+from tfserving_operator.clients.errors import NotFound
 from tfserving_operator.reconcile.actor import Actor
 from tfserving_operator.reconcile.drift import Normalized
 from tfserving_operator.reconcile.model_statuses import ModelStatuses
@@ -104,7 +104,7 @@ class Controller:
         """Bring the cluster one step nearer to the spec; return the seconds until it is worth looking again."""
         try:
             return await self._reconcile(key)
-        except (NotFound, Conflict) as error:
+        except NotFound as error:
             if await self._exists(key):
                 raise
             log.debug("gone meanwhile", extra={"model": str(key), "error": str(error)})
@@ -221,8 +221,7 @@ class Controller:
         age_seconds = (self._clock() - memory.written.at).total_seconds() if memory.written else math.inf
         if age_seconds < DETAIL_INTERVAL_SECONDS and not is_urgent(old, new):
             return DETAIL_INTERVAL_SECONDS - age_seconds
-        # The uid: never the status of one that was deleted into another that was made in its place.
-        metadata = {name: raw["metadata"][name] for name in ("name", "namespace", "uid")}
+        metadata = {"name": raw["metadata"]["name"], "namespace": raw["metadata"]["namespace"]}
         manifest = {
             "apiVersion": API_VERSION,
             "kind": KIND,
