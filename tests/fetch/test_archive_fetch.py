@@ -5,6 +5,7 @@ import json
 import struct
 import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -228,6 +229,52 @@ def test_truncated_archive_is_invalid(web: Web, fetcher: Fetcher, name: str) -> 
     outcome = fetcher.run(f"{server.url}/{name}")
     outcome.assert_fails(FetchReason.InvalidArchive, f"/{name}")
     assert outcome.versions_on_disk == outcome.leftovers == []
+
+
+def zeroed(content: bytes, start: int, size: int) -> bytes:
+    return content[:start] + bytes(size) + content[start + size :]
+
+
+def with_flipped_bit(content: bytes, at: int) -> bytes:
+    return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+
+
+HEADER_OF_SECOND = 1024
+"""Where in a tar of small files the second one's header begins."""
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        pytest.param("m.tar", lambda tar: with_flipped_bit(tar, HEADER_OF_SECOND + 5), id="bit in a header"),
+        pytest.param("m.tar", lambda tar: zeroed(tar, HEADER_OF_SECOND, 512), id="header zeroed"),
+        pytest.param("m.tar", lambda tar: tar[:HEADER_OF_SECOND], id="cut before a header"),
+        pytest.param("m.tar", lambda tar: tar[: HEADER_OF_SECOND + 100], id="cut in a header"),
+        pytest.param("m.tar.gz", lambda gz: with_flipped_bit(gz, len(gz) - 8), id="gzip checksum"),
+        pytest.param("m.tar.gz", lambda gz: gz[:-8], id="gzip without checksum"),
+        pytest.param("m.tar.bz2", lambda bz2: with_flipped_bit(bz2, len(bz2) - 3), id="bzip2 checksum"),
+        pytest.param("m.tar.bz2", lambda bz2: bz2[:-4], id="bzip2 cut"),
+        pytest.param("m.tar.xz", lambda xz: with_flipped_bit(xz, len(xz) - 40), id="xz checksum"),
+        pytest.param("m.tar.xz", lambda xz: xz[:-12], id="xz cut"),
+    ],
+)
+def test_damage_that_leaves_a_readable_beginning_is_found(
+    web: Web, fetcher: Fetcher, name: str, damage: Callable[[bytes], bytes]
+) -> None:
+    server, root = web
+    archive = make_archive(root / name, {"1/saved_model.pb": b"x", "1/variables/variables.index": b"y"})
+    archive.write_bytes(damage(archive.read_bytes()))
+    outcome = fetcher.run(f"{server.url}/{name}")
+    outcome.assert_fails(FetchReason.InvalidArchive, f"/{name}")
+    assert outcome.versions_on_disk == outcome.leftovers == []
+
+
+@pytest.mark.parametrize("cut_bytes", [0, 512, 10240])
+def test_padding_of_any_length_ends_a_tar(web: Web, fetcher: Fetcher, cut_bytes: int) -> None:
+    server, root = web
+    archive = make_archive(root / "m.tar", {"1/saved_model.pb": b"x"})
+    archive.write_bytes(archive.read_bytes()[: HEADER_OF_SECOND + 512] + bytes(cut_bytes))
+    assert fetcher.run(f"{server.url}/m.tar").success.versions == (1,)
 
 
 @pytest.mark.parametrize(

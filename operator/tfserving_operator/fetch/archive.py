@@ -6,13 +6,15 @@ directory in spite of filters. Files are written by us, with our permissions, ne
 
 from __future__ import annotations
 
+import lzma
 import tarfile
 import threading
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Protocol, Self
 
 from tfserving_operator.fetch.disk import Volume
 from tfserving_operator.fetch.errors import FetchError
@@ -24,9 +26,20 @@ _DEPTH_LIMIT = 32
 _NAME_LIMIT_BYTES = 255
 _COPY_BYTES = 1 << 20
 _CHECKED_SIZE_BYTES = 1 << 20
+_PADDING_LIMIT_BYTES = 64 << 20
 _COMPRESSED_MAGIC = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00")
 _ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_BAD_DATA_ERRORS = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    ValueError,
+    NotImplementedError,
+    RuntimeError,
+)
 
 
 @dataclass(frozen=True)
@@ -50,6 +63,25 @@ class Archive(Protocol):
         """Yield each entry, with its content if it is a plain file."""
 
 
+class _SoundHeader(tarfile.TarInfo):
+    """A header of a tar; the library takes a broken or missing one, but for the first, for the end of the archive."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """Return the header in ``buf``; only a block of zeros is an end."""
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # typeshed leaves it out.
+            raise
+        except tarfile.HeaderError as error:
+            trouble = str(error) if buf else "it ends without its end marker"
+            raise tarfile.ReadError(trouble) from error
+
+
+class _Readable(Protocol):
+    def read(self, size_bytes: int, /) -> bytes: ...
+
+
 class TarArchive:
     """A tar file, plain or compressed."""
 
@@ -63,15 +95,16 @@ class TarArchive:
         """Return the size of all files of a plain tar; a compressed one is read only once."""
         if self._is_compressed:
             return None
-        with tarfile.open(self._path, "r:") as tar:
+        with tarfile.open(self._path, "r:", tarinfo=_SoundHeader) as tar:
             return sum(member.size for member in tar if member.isreg())
 
     def entries(self) -> Iterator[tuple[Entry, IO[bytes] | None]]:
         """Yield each entry, with its content if it is a plain file."""
-        with tarfile.open(self._path, "r:*") as tar:
+        with tarfile.open(self._path, "r:*", tarinfo=_SoundHeader) as tar:
             for member in tar:
                 entry = Entry(member.name, member.size, member.isdir(), member.isreg() or member.isdir())
                 yield entry, tar.extractfile(member) if member.isreg() else None
+            _require_only_padding(tar.fileobj)
 
 
 class ZipArchive:
@@ -100,6 +133,20 @@ class ZipArchive:
                     yield entry, content
 
 
+def _require_only_padding(stream: _Readable) -> None:
+    """Read what follows a tar's end marker: zeros, and behind them a compressed stream's checksum.
+
+    Anything else shows that the marker was a header that got lost.
+    """
+    for _ in range(_PADDING_LIMIT_BYTES // _COPY_BYTES):
+        chunk = stream.read(_COPY_BYTES)
+        if not chunk:
+            return
+        if chunk.count(0) != len(chunk):
+            raise tarfile.ReadError("there is more behind its end marker")
+    raise tarfile.ReadError("its padding has no end")
+
+
 class UnpackingStoppedError(Exception):
     """Unpacking was told to stop."""
 
@@ -119,7 +166,7 @@ def unpack(archive_path: Path, tree: Path, volume: Volume, *, what: str, stop: t
             if entry.size_bytes >= _CHECKED_SIZE_BYTES:
                 volume.require_free(entry.size_bytes, what=f"{quoted(entry.name)} of {what}")
             _unpack_entry(entry, content, tree, what=what, stop=stop)
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
+    except _BAD_DATA_ERRORS as error:
         raise _invalid(what, f"it cannot be read ({quoted(str(error)) or type(error).__name__})") from error
     except OSError as error:
         if error.errno is None:  # gzip and bz2 report bad data so.
