@@ -11,6 +11,11 @@ fail() {
   exit 1
 }
 
+# TensorFlow Serving skips names beyond 64 bits; arithmetic would make another number of them.
+fits_int64() {
+  ((${#1} < 19)) || [[ ${#1} -eq 19 && ! $1 > 9223372036854775807 ]]
+}
+
 [[ -d $models_directory/$model ]] || fail ModelPathNotFound \
   "the volume has no directory for model $model: correct source.uri"
 
@@ -18,7 +23,7 @@ found=""
 for path in "$models_directory/$model"/*/; do
   name=${path%/}
   name=${name##*/}
-  [[ $name =~ ^[0-9]+$ ]] && found="$found $((10#$name))"
+  [[ $name =~ ^0*([0-9]+)$ ]] && fits_int64 "${BASH_REMATCH[1]}" && found="$found ${BASH_REMATCH[1]}"
 done
 [[ -n $found ]] || fail ModelPathNotFound \
   "the directory of model $model holds no numeric version directory: correct source.uri, or publish a version"

@@ -16,12 +16,17 @@ can_answer() {
   [[ $status_line == *" 200"* ]]
 }
 
+# TensorFlow Serving skips names beyond 64 bits; arithmetic would make another number of them.
+fits_int64() {
+  ((${#1} < 19)) || [[ ${#1} -eq 19 && ! $1 > 9223372036854775807 ]]
+}
+
 versions_on_disk() {
   local path name
   for path in "$models_directory/$1"/*/; do
     name=${path%/}
     name=${name##*/}
-    [[ $name =~ ^[0-9]+$ ]] && printf '%d\n' "$((10#$name))"
+    [[ $name =~ ^0*([0-9]+)$ ]] && fits_int64 "${BASH_REMATCH[1]}" && echo "${BASH_REMATCH[1]}"
   done | sort -rn
 }
 
