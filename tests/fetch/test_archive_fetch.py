@@ -277,6 +277,60 @@ def test_padding_of_any_length_ends_a_tar(web: Web, fetcher: Fetcher, cut_bytes:
     assert fetcher.run(f"{server.url}/m.tar").success.versions == (1,)
 
 
+LONG_NAME = "d" * 250
+
+
+@pytest.mark.parametrize(
+    ("entries", "reason"),
+    [
+        pytest.param([("1", 5), ("1/saved_model.pb", 1)], FetchReason.InvalidArchive, id="file as directory"),
+        pytest.param([("1/a", 1), ("1/a/b/c", 1)], FetchReason.InvalidArchive, id="file as parent"),
+        pytest.param([("1/a", 1), ("1/a/", 0)], FetchReason.InvalidArchive, id="file and directory"),
+        pytest.param([(f"{LONG_NAME}/" * 20 + "f", 1)], FetchReason.InvalidArchive, id="path too long"),
+        pytest.param([("1/saved_model.pb", 1), ("1/.fetched.json/y", 1)], FetchReason.InvalidModel, id="our marker"),
+    ],
+)
+def test_entries_that_cannot_stand_together_are_refused(
+    web: Web, fetcher: Fetcher, entries: list[tuple[str, int]], reason: FetchReason
+) -> None:
+    server, root = web
+    kinds = {True: tarfile.DIRTYPE, False: tarfile.REGTYPE}
+    make_tar(root / "m.tar", *(member(name, size=size, kind=kinds[name.endswith("/")]) for name, size in entries))
+    outcome = fetcher.run(f"{server.url}/m.tar")
+    outcome.assert_fails(reason, "/m.tar")
+    assert outcome.versions_on_disk == outcome.leftovers == []
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_damaged_content_of_a_zip_is_invalid(web: Web, fetcher: Fetcher, compression: int) -> None:
+    server, root = web
+    archive = root / "m.zip"
+    with zipfile.ZipFile(archive, "w", compression) as file:
+        file.writestr("1/saved_model.pb", hashlib.sha256(b"").digest() * 1000)
+    content = bytearray(archive.read_bytes())
+    content[60:70] = b"\xff" * 10
+    archive.write_bytes(content)
+    fetcher.run(f"{server.url}/m.zip").assert_fails(FetchReason.InvalidArchive)
+
+
+@pytest.mark.parametrize(
+    ("files", "policy", "reason"),
+    [
+        pytest.param({"1": b"", "1/saved_model.pb": b"x"}, "latest:1", FetchReason.InvalidArchive, id="archive"),
+        pytest.param({"1/saved_model.pb": b""}, "latest:1", FetchReason.InvalidModel, id="model"),
+        pytest.param({"2/saved_model.pb": b"x"}, "specific:1", FetchReason.VersionNotFound, id="version"),
+    ],
+)
+def test_repaired_archive_at_the_same_url_is_fetched_again(
+    web: Web, fetcher: Fetcher, files: dict[str, bytes], policy: str, reason: FetchReason
+) -> None:
+    server, root = web
+    make_archive(root / "m.tar", files)
+    fetcher.run(f"{server.url}/m.tar", policy).assert_fails(reason)
+    make_archive(root / "m.tar", {"1/saved_model.pb": b"repaired"})
+    assert fetcher.run(f"{server.url}/m.tar", policy).success.versions == (1,)
+
+
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [(b"<html>please log in</html>", "HTML"), (b"\x28\xb5\x2f\xfd1234", "zstd"), (b"", "neither"), (b"PK", "neither")],

@@ -156,6 +156,14 @@ def test_prefix_that_is_itself_a_model_says_so(bucket: Bucket, s3_fetcher: Fetch
     s3_fetcher.run(f"s3://{bucket.name}/m").assert_fails(FetchReason.VersionNotFound, "itself a SavedModel", "1/")
 
 
+@pytest.mark.parametrize("path", [".fetched.json/x", "assets/" + "x" * 300])
+def test_object_that_cannot_be_a_file_is_no_part_of_a_model(bucket: Bucket, s3_fetcher: Fetcher, path: str) -> None:
+    bucket.put_version("m/1", {"saved_model.pb": b"x", path: b"x"})
+    outcome = s3_fetcher.run(f"s3://{bucket.name}/m")
+    outcome.assert_fails(FetchReason.InvalidModel, path[:7])
+    assert outcome.versions_on_disk == []
+
+
 def test_empty_model_file_is_no_model(bucket: Bucket, s3_fetcher: Fetcher) -> None:
     bucket.put_version("m/1", {"saved_model.pb": b""})
     outcome = s3_fetcher.run(f"s3://{bucket.name}/m")

@@ -6,6 +6,7 @@ directory in spite of filters. Files are written by us, with our permissions, ne
 
 from __future__ import annotations
 
+import errno
 import lzma
 import tarfile
 import threading
@@ -40,6 +41,8 @@ _BAD_DATA_ERRORS = (
     NotImplementedError,
     RuntimeError,
 )
+_UNFIT_NAME_ERRORS = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EILSEQ)
+"""What the kernel says of a file that is to be a directory as well, and of a path that is too long."""
 
 
 @dataclass(frozen=True)
@@ -157,10 +160,12 @@ def unpack(archive_path: Path, tree: Path, volume: Volume, *, what: str, stop: t
     Made to run in a thread: ends soon after ``stop`` is set.
     """
     tree.mkdir(parents=True)
+    entry_name = ""
     try:
         archive = open_archive(archive_path, what=what)
         volume.require_free(archive.unpacked_bytes() or 0, what=f"{what}, unpacked,")
         for count, (entry, content) in enumerate(archive.entries(), start=1):
+            entry_name = entry.name
             if count > ENTRY_LIMIT:
                 raise _invalid(what, f"it holds more than {ENTRY_LIMIT} entries")
             if entry.size_bytes >= _CHECKED_SIZE_BYTES:
@@ -171,6 +176,8 @@ def unpack(archive_path: Path, tree: Path, volume: Volume, *, what: str, stop: t
     except OSError as error:
         if error.errno is None:  # gzip and bz2 report bad data so.
             raise _invalid(what, f"it cannot be read ({quoted(str(error))})") from error
+        if error.errno in _UNFIT_NAME_ERRORS:
+            raise _invalid(what, f"{quoted(entry_name)} cannot be made beside its other entries") from error
         raise
 
 

@@ -6,6 +6,8 @@ import asyncio
 import json
 import shutil
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,7 +16,7 @@ import aiohttp
 from tfserving_operator.fetch.archive import unpack
 from tfserving_operator.fetch.archive_download import ArchiveDownload, Validators
 from tfserving_operator.fetch.archive_layout import find_versions
-from tfserving_operator.fetch.disk import Volume
+from tfserving_operator.fetch.disk import Volume, is_lack_of_space
 from tfserving_operator.fetch.errors import FetchError
 from tfserving_operator.fetch.http_client import authorization, open_session
 from tfserving_operator.fetch.log import log
@@ -66,14 +68,14 @@ class _ArchiveFetch:
         return self._done(versions)
 
     async def _fetch_version(self, source: ArchiveSource, version: int) -> None:
-        of_version = source.for_version(version)
+        of_version, policy = source.for_version(version), VersionPolicy(specific=(version,))
         try:
-            _, found = await self._unpacked(of_version, str(version), VersionPolicy(specific=(version,)), known=None)
+            _, found = await self._unpacked(of_version, str(version), policy, known=None)
         except FetchError as error:
             if error.reason is not FetchReason.ModelPathNotFound:
                 raise
             raise FetchError(FetchReason.VersionNotFound, f"Version {version}: {error.message}") from error
-        await self._publish(source, VersionPolicy(specific=(version,)), found, where=of_version.display)
+        await self._publish(source, str(version), policy, found, where=of_version.display)
 
     async def one_archive(self, source: ArchiveSource) -> Fetched:
         record = self._usable_record(source)
@@ -86,7 +88,7 @@ class _ArchiveFetch:
         if validators is None and record:
             log.info("archive has not changed", extra={"source": source.display})
             return self._done(self._request.policy.choose(record.versions, where=source.display))
-        chosen = await self._publish(source, self._request.policy, found, where=source.display)
+        chosen = await self._publish(source, _ARCHIVE, self._request.policy, found, where=source.display)
         if validators:
             self._write_record(ArchiveRecord(validators, tuple(found)))
         return self._done(chosen)
@@ -103,16 +105,17 @@ class _ArchiveFetch:
             return None, {}
         self._fetched_bytes += download.path.stat().st_size
         shutil.rmtree(tree, ignore_errors=True)
-        try:
+        with _dropped_if_useless(staging):
             await _unpack_in_thread(download.path, tree, self._directory.volume, what=source.display)
             return validators, find_versions(tree, policy, what=source.display)
-        except FetchError as error:
-            # A bad archive may be replaced at its URL; one without room to unpack need not come over the network again.
-            is_useless = error.reason is not FetchReason.InsufficientDiskSpace
-            shutil.rmtree(staging if is_useless else tree, ignore_errors=True)
-            raise
 
     async def _publish(
+        self, source: ArchiveSource, staging_name: str, policy: VersionPolicy, found: dict[int, Path], *, where: str
+    ) -> tuple[int, ...]:
+        with _dropped_if_useless(self._directory.staging(staging_name)):
+            return await self._put_in_place(source, policy, found, where=where)
+
+    async def _put_in_place(
         self, source: ArchiveSource, policy: VersionPolicy, found: dict[int, Path], *, where: str
     ) -> tuple[int, ...]:
         chosen = policy.choose(found, where=where)
@@ -144,6 +147,19 @@ class _ArchiveFetch:
     def _done(self, versions: tuple[int, ...]) -> Fetched:
         self._directory.clean(keep=set())
         return Fetched(versions, self._fetched_bytes)
+
+
+@contextmanager
+def _dropped_if_useless(staging: Path) -> Iterator[None]:
+    """Remove the archive when the block fails, as it may be replaced at its URL by one that does not.
+
+    One without room to unpack need not come over the network again, nor one whose fetch was told to stop.
+    """
+    try:
+        yield
+    except Exception as error:
+        shutil.rmtree(staging / "tree" if is_lack_of_space(error) else staging, ignore_errors=True)
+        raise
 
 
 async def _unpack_in_thread(archive: Path, tree: Path, volume: Volume, *, what: str) -> None:

@@ -62,6 +62,13 @@ def _used_bytes(directory: Path) -> int:
     return sum(path.lstat().st_blocks * 512 for path in directory.rglob("*"))
 
 
+def is_lack_of_space(error: BaseException) -> bool:
+    """Return whether ``error`` says that the volume has too little room."""
+    if isinstance(error, FetchError):
+        return error.reason is FetchReason.InsufficientDiskSpace
+    return isinstance(error, OSError) and error.errno in _FULL
+
+
 @contextmanager
 def translated_disk_errors(directory: Path, *, what: str) -> Iterator[None]:
     """Turn a full or unwritable volume met inside the block into a failure that says what to do."""

@@ -114,9 +114,14 @@ def require_model_files(names: set[str], *, what: str) -> None:
 
 
 def require_model(tree: Path, *, what: str) -> None:
-    """Raise ``InvalidModel`` unless ``tree`` holds a model that is not empty."""
+    """Raise ``InvalidModel`` unless ``tree`` holds a model that is not empty, and leaves room for our marker."""
     files = {path.name for path in tree.iterdir() if path.is_file()}
     require_model_files(files, what=what)
+    if (tree / MARKER_NAME).is_dir():
+        raise FetchError(
+            FetchReason.InvalidModel,
+            f"{what} holds a directory {MARKER_NAME}, the name of the fetcher's own file. Publish it without.",
+        )
     if all((tree / name).stat().st_size == 0 for name in files.intersection(_MODEL_FILES)):
         raise FetchError(
             FetchReason.InvalidModel,

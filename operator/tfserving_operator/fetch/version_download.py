@@ -204,7 +204,8 @@ def _require_sane_paths(files: list[RemoteFile], *, what: str) -> None:
 
 
 def _is_odd(file: RemoteFile, directories: set[str]) -> bool:
-    has_odd_name = any(name in ("", ".", "..") or "\0" in name for name in file.path.split("/"))
+    names = file.path.split("/")
+    has_odd_name = any(name in ("", ".", "..") or "\0" in name or len(name.encode()) > 255 for name in names)
     return has_odd_name or (file.size_bytes > 0 and file.path in directories)
 
 
