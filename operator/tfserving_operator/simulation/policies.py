@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from tfserving_operator.autoscaling.decide import decide_replicas
 from tfserving_operator.autoscaling.decision import Decision
 from tfserving_operator.autoscaling.state import ScalingState
+from tfserving_operator.resources.replicas import hold_until_taken_over
 from tfserving_operator.simulation.engine import Moment
 from tfserving_operator.simulation.kernel.layout import Array
 from tfserving_operator.simulation.sight import observation_of
@@ -24,12 +25,20 @@ class Operator:
         self.last: Decision | None = None
 
     def decide(self, moment: Moment) -> Mapping[str, int]:
-        """Return the replicas that ``decide_replicas`` wants."""
+        """Return what the Deployments get on the way to what ``decide_replicas`` wants, as in ``make_plan``."""
         if self.state is None:
             self.state = ScalingState.restored(None, now=moment.now)
         observation = observation_of(moment, self.world)
         self.last, self.state = decide_replicas(observation, self.state, now=moment.now)
-        return self.last.replicas
+        return _held(self.last, moment, {pool.pool.name: pool.ready for pool in observation.pools})
+
+
+def _held(decision: Decision, moment: Moment, ready: Mapping[str, int]) -> Mapping[str, int]:
+    wanted = {**moment.desired, **decision.replicas}
+    # What is enough counts the pools that are scaled; those that fix their replicas serve as well.
+    fixed = sum(count for name, count in wanted.items() if name not in decision.replicas)
+    enough = None if decision.enough is None else decision.enough + fixed
+    return hold_until_taken_over(wanted, moment.desired, ready, enough=enough)
 
 
 @dataclass(frozen=True)
