@@ -6,7 +6,7 @@ import asyncio
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -77,10 +77,23 @@ def serve_files(root: Path, tls: ssl.SSLContext | None = None) -> Iterator[Loopb
         path = root / request.match_info["path"]
         if path.suffix == ".redirect":
             raise web.HTTPFound(path.read_text())
+        if path.suffix == ".endless":
+            return await _answer_much(request)
         return web.FileResponse(path) if path.is_file() else web.Response(status=404)
 
     with _serve(handle, tls=tls) as server:
         yield server
+
+
+async def _answer_much(request: web.Request) -> web.StreamResponse:
+    """Answer in chunks, without a length, with more than a test should take."""
+    response = web.StreamResponse()
+    response.enable_chunked_encoding()
+    await response.prepare(request)
+    with suppress(ConnectionError):
+        for _ in range(64):
+            await response.write(bytes(1 << 20))
+    return response
 
 
 @contextmanager

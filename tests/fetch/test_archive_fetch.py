@@ -144,6 +144,26 @@ def test_archive_too_big_for_the_volume_is_not_even_begun(web: Web, fetcher: Fet
     outcome.assert_fails(FetchReason.InsufficientDiskSpace, "8.0 TiB", "GiB free")
 
 
+def test_endless_answer_ends_at_the_size_limit(web: Web, fetcher: Fetcher) -> None:
+    server, root = web
+    (root / "m.tar.endless").write_bytes(b"")
+    outcome = fetcher.run(f"{server.url}/m.tar.endless", size_limit_bytes=4 << 20)
+    outcome.assert_fails(FetchReason.InsufficientDiskSpace, "/m.tar.endless", "sizeLimit", "4.0 MiB")
+    assert [path for path in outcome.model_directory.rglob("*") if path.is_file() and path.name == "archive"] == []
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "count"), [pytest.param((1 << 20) - 1, 12, id="large"), pytest.param(1, 2000, id="tiny")]
+)
+def test_many_small_files_cannot_pass_the_size_limit(web: Web, fetcher: Fetcher, size_bytes: int, count: int) -> None:
+    server, root = web
+    files = {"1/saved_model.pb": b"x", **{f"1/assets/{n}": bytes(size_bytes) for n in range(count)}}
+    make_archive(root / "m.tar.gz", files)
+    outcome = fetcher.run(f"{server.url}/m.tar.gz", size_limit_bytes=4 << 20)
+    outcome.assert_fails(FetchReason.InsufficientDiskSpace, "m.tar.gz", "sizeLimit", "4.0 MiB")
+    assert fetcher.run(f"{server.url}/m.tar.gz", size_limit_bytes=64 << 20).success.versions == (1,)
+
+
 @pytest.mark.parametrize(
     ("secret", "header"),
     [

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol, Self
 
-from tfserving_operator.fetch.disk import Volume
+from tfserving_operator.fetch.disk import Allowance, Volume
 from tfserving_operator.fetch.errors import FetchError
 from tfserving_operator.fetch.source import quoted
 from tfserving_operator.fetch.termination import FetchReason
@@ -164,13 +164,15 @@ def unpack(archive_path: Path, tree: Path, volume: Volume, *, what: str, stop: t
     try:
         archive = open_archive(archive_path, what=what)
         volume.require_free(archive.unpacked_bytes() or 0, what=f"{what}, unpacked,")
+        allowance = Allowance(volume, what=f"{what}, unpacked")
         for count, (entry, content) in enumerate(archive.entries(), start=1):
             entry_name = entry.name
             if count > ENTRY_LIMIT:
                 raise _invalid(what, f"it holds more than {ENTRY_LIMIT} entries")
             if entry.size_bytes >= _CHECKED_SIZE_BYTES:
                 volume.require_free(entry.size_bytes, what=f"{quoted(entry.name)} of {what}")
-            _unpack_entry(entry, content, tree, what=what, stop=stop)
+            allowance.take_entry()
+            _unpack_entry(entry, _Allowed(content, allowance, stop) if content else None, tree, what=what)
     except _BAD_DATA_ERRORS as error:
         raise _invalid(what, f"it cannot be read ({quoted(str(error)) or type(error).__name__})") from error
     except OSError as error:
@@ -196,7 +198,21 @@ def open_archive(path: Path, *, what: str) -> Archive:
     return TarArchive(path)
 
 
-def _unpack_entry(entry: Entry, content: IO[bytes] | None, tree: Path, *, what: str, stop: threading.Event) -> None:
+class _Allowed:
+    """The content of a file, for as long as there is room for it and nobody says stop."""
+
+    def __init__(self, content: _Readable, allowance: Allowance, stop: threading.Event) -> None:
+        self._content, self._allowance, self._stop = content, allowance, stop
+
+    def read(self, size_bytes: int, /) -> bytes:
+        chunk = self._content.read(size_bytes)
+        if self._stop.is_set():
+            raise UnpackingStoppedError
+        self._allowance.take(len(chunk))
+        return chunk
+
+
+def _unpack_entry(entry: Entry, content: _Readable | None, tree: Path, *, what: str) -> None:
     target = tree.joinpath(*_safe_names(entry, what=what))
     if entry.is_directory:
         target.mkdir(parents=True, exist_ok=True)
@@ -208,8 +224,6 @@ def _unpack_entry(entry: Entry, content: IO[bytes] | None, tree: Path, *, what: 
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.open("xb") as file:
         while chunk := content.read(_COPY_BYTES):
-            if stop.is_set():
-                raise UnpackingStoppedError
             file.write(chunk)
     if target.stat().st_size != entry.size_bytes:
         raise _invalid(what, f"{quoted(entry.name)} is shorter or longer than the archive says")

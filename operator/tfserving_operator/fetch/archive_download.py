@@ -10,10 +10,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO
 
 import aiohttp
 
-from tfserving_operator.fetch.disk import Volume
+from tfserving_operator.fetch.disk import Allowance, Volume
 from tfserving_operator.fetch.errors import FetchError, TransientError
 from tfserving_operator.fetch.http_client import requested
 from tfserving_operator.fetch.log import Progress, log
@@ -141,10 +142,21 @@ class ArchiveDownload:
         log.info("resuming" if append else "fetching archive", extra={"at_bytes": start, "missing_bytes": length})
         descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | (os.O_APPEND if append else os.O_TRUNC), 0o644)
         with os.fdopen(descriptor, "wb") as file:
-            async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
-                file.write(chunk)
-                progress.add(len(chunk))
-            await asyncio.to_thread(_flush, file.fileno())
+            try:
+                await self._write(response, file, progress)
+            except FetchError:
+                # There is no room for the rest, and other models may need what this part takes.
+                self.path.unlink()
+                raise
+
+    async def _write(self, response: aiohttp.ClientResponse, file: IO[bytes], progress: Progress) -> None:
+        # Not every server announces the length.
+        allowance = Allowance(self._volume, what=f"The archive {self._source.display}")
+        async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
+            allowance.take(len(chunk))
+            file.write(chunk)
+            progress.add(len(chunk))
+        await asyncio.to_thread(_flush, file.fileno())
 
     async def _verify(self) -> None:
         if self._source.sha256 is None:

@@ -12,6 +12,8 @@ from pathlib import Path
 from tfserving_operator.fetch.errors import FetchError
 from tfserving_operator.fetch.termination import FetchReason
 
+_LOOK_INTERVAL_BYTES = 32 << 20
+_BLOCK_BYTES = 4096
 _UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -39,15 +41,15 @@ class Volume:
     limited: Path | None = None
     """The directory whose content counts against the limit; None: all of the volume."""
 
-    def require_free(self, needed_bytes: int, *, what: str) -> None:
-        """Raise ``InsufficientDiskSpace`` unless ``needed_bytes`` more have room."""
+    def require_free(self, needed_bytes: int, *, what: str) -> int:
+        """Return the free bytes; raise ``InsufficientDiskSpace`` unless ``needed_bytes`` more have room."""
         status = os.statvfs(self.path)
         free_bytes, total_bytes = status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize
         if self.limit_bytes is not None and self.limit_bytes < total_bytes:
             total_bytes = self.limit_bytes
             free_bytes = min(free_bytes, max(0, total_bytes - _used_bytes(self.limited or self.path)))
         if needed_bytes <= free_bytes:
-            return
+            return free_bytes
         is_limited = total_bytes == self.limit_bytes
         place = "source.sizeLimit leaves" if is_limited else f"the volume at {self.path} has"
         advice = "Raise it" if is_limited else "Give the models' volume more room"
@@ -56,6 +58,28 @@ class Volume:
             f"{what} needs {human_size(needed_bytes)} but {place} {human_size(free_bytes)} free of "
             f"{human_size(total_bytes)}. {advice} or fetch fewer versions.",
         )
+
+
+class Allowance:
+    """The room for something whose size shows only while it is written; looks at the volume now and then."""
+
+    def __init__(self, volume: Volume, *, what: str) -> None:
+        """Name what is written; nothing is looked at yet."""
+        self._volume, self._what = volume, what
+        self._taken_bytes = 0
+        self._left_bytes = 0
+
+    def take(self, count_bytes: int) -> None:
+        """Account for ``count_bytes`` about to be written; raise ``InsufficientDiskSpace`` if they have no room."""
+        if count_bytes > self._left_bytes:
+            what = f"{self._what}, {human_size(self._taken_bytes)} of which are written, goes on and"
+            self._left_bytes = min(self._volume.require_free(count_bytes, what=what), _LOOK_INTERVAL_BYTES)
+        self._left_bytes -= count_bytes
+        self._taken_bytes += count_bytes
+
+    def take_entry(self) -> None:
+        """Account for the block that a file's last bytes, or a directory, take."""
+        self.take(_BLOCK_BYTES)
 
 
 def _used_bytes(directory: Path) -> int:
