@@ -47,6 +47,9 @@ def test_fields_are_read(tmp_path: Path) -> None:
     ("text", "words"),
     [
         ("pools: [", "is not YAML"),
+        ("seed: 2024-13-01", "is not YAML: .*month must be"),
+        ("[" * 3000, "is not YAML: it is nested too deeply"),
+        ("seed: 1\n---\nseed: 2", "has 2 documents: keep one"),
         ("a string", "cannot be used"),
         ("- a\n- list", "cannot be used"),
         ("latency: 50ms", "latency: Extra inputs"),

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from tfserving_operator.api.servedmodel import KIND, ServedModelSpec
+from tfserving_operator.simulation.yaml_text import NotYamlError, yaml_documents
 
 STDIN = "-"
 _MOST_FAULTS = 5
@@ -60,9 +60,9 @@ def _text(path: str, where: str) -> str:
 
 def _documents(text: str, where: str) -> list[Any]:
     try:
-        return list(yaml.safe_load_all(text))
-    except yaml.YAMLError as error:
-        raise ManifestError(f"{where} is not YAML: {' '.join(str(error).split())}") from error
+        return yaml_documents(text)
+    except NotYamlError as error:
+        raise ManifestError(f"{where} is not YAML: {error}") from error
 
 
 def _objects(documents: list[Any]) -> Iterator[dict[str, Any]]:

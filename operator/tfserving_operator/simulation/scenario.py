@@ -6,12 +6,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from tfserving_operator.api.autoscaling import Objective
 from tfserving_operator.api.server import Duration
+from tfserving_operator.simulation.yaml_text import NotYamlError, yaml_documents
 
 Seconds = Annotated[float, Field(ge=0, le=86_400)]
 Micros = Annotated[float, Field(ge=0, le=1e9)]
@@ -179,11 +179,14 @@ def read_scenario(path: Path) -> Scenario:
         ScenarioError: The file is missing or not a scenario.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+        documents = yaml_documents(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ScenarioError(f"cannot read the scenario {path}: {error.strerror or error}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ScenarioError(f"the scenario {path} is not YAML: {' '.join(str(error).split())}") from error
+    except (NotYamlError, UnicodeDecodeError) as error:
+        raise ScenarioError(f"the scenario {path} is not YAML: {error}") from error
+    if len(documents) > 1:
+        raise ScenarioError(f"the scenario {path} has {len(documents)} documents: keep one")
+    content = documents[0] if documents else None
     if isinstance(content, dict) and set(content) == {"scenario", "manifest"}:
         content = content["scenario"]  # A case of the benchmark; the manifest is given by itself here.
     try:
