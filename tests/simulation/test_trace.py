@@ -104,6 +104,7 @@ def test_the_heaviest_loads_are_few_and_no_lighter_than_any_row() -> None:
         (HEADER + "1700000000000,1\n1700000060000,2\n", "not milliseconds"),
         (HEADER + "0,1\n60,2\n60,3\n", "line 4: time_seconds 60 comes twice"),
         (HEADER + "0,1\n99999999,2\n", "1157 days"),
+        (HEADER + "0,1\n1e-310,2\n60,2\n", "line 3: time_seconds 1e-310 is less than 1e-06 s after the row before"),
         ("time_seconds,requests_per_second,service_time_scale\n0,1,0\n1,1,1\n", "more than 0"),
         ("time_seconds,requests_per_second,service_time_scale\n0,1,1e9\n1,1,1\n", "at most 1000"),
         ("time_seconds,requests_per_second,gpus_available\n0,1,-2\n1,1,1\n", "gpus_available is -2"),

@@ -25,6 +25,7 @@ _MONDAY = datetime(2024, 1, 1, tzinfo=UTC)
 _MOST_REQUESTS_PER_SECOND = 1e7
 _MOST_SERVICE_TIME_SCALE = 1000.0
 _MOST_DAYS = 366
+_SHORTEST_STEP_SECONDS = 1e-6
 _MOST_SHOWN = 100
 _MOST_FACTORS = 8
 
@@ -175,6 +176,11 @@ def _in_order(rows: list[_Row], time_column: int, name: str) -> tuple[list[_Row]
             raise TraceError(
                 f"{name}, line {line}: time_seconds {numbers[time_column]:g} comes twice with different numbers: keep "
                 "one row for each time"
+            )
+        if numbers[time_column] - before[time_column] < _SHORTEST_STEP_SECONDS:
+            raise TraceError(
+                f"{name}, line {line}: time_seconds {numbers[time_column]:g} is less than {_SHORTEST_STEP_SECONDS:g} s "
+                "after the row before it: leave one of them out"
             )
         kept.append((line, numbers))
     assumptions = []
