@@ -138,6 +138,7 @@ def test_pools_share_one_promise() -> None:
         ({}, {"pools": [{"name": "cpu"}, {"name": "cpu"}]}, "same name"),
         ({}, {"pools": [{"name": "cpu", "batchCost": {"t0Micros": 0}}]}, "batchCost is 0"),
         ({"autoscaling": {**AUTO, "objective": {"latency": "5us"}}}, {}, "first latency bucket"),
+        ({"autoscaling": {**AUTO, "objective": {"latency": "0s"}}}, {}, "first latency bucket"),
         (
             {
                 "autoscaling": {

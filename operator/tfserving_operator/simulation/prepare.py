@@ -37,6 +37,7 @@ def build_world(spec: ServedModelSpec, scenario: Scenario, trace: Trace) -> Worl
     assumptions = list(trace.assumptions)
     _check(spec, scenario)
     autoscaling, objective = _autoscaling(spec, scenario, assumptions)
+    edge_seconds = _edge_seconds(objective)
     if autoscaling.schedules and not trace.is_dated:
         assumptions.append(
             f"schedules take the trace to begin on {trace.origin:%A at %H:%M} UTC: time_seconds in seconds since 1970 "
@@ -51,7 +52,7 @@ def build_world(spec: ServedModelSpec, scenario: Scenario, trace: Trace) -> Worl
         pools=pools,
         objective_seconds=duration_micros(objective.latency) / 1e6,
         percent=objective.percent,
-        good_edge_seconds=_edge_seconds(objective),
+        good_edge_seconds=edge_seconds,
         timeout_seconds=max(duration_micros(objective.latency), duration_micros(scenario.client_timeout)) / 1e6,
         most=most,
         load_balancing=scenario.load_balancing,
