@@ -181,6 +181,18 @@ def test_no_requests_at_all_can_be_prepared() -> None:
     assert prepared(spec(), load=steady(0, 600)).most == 10
 
 
+@pytest.mark.parametrize("rate", [1e-5, 1e-6, 1e-300])
+def test_hardly_any_requests_are_prepared_as_fast_as_many(rate: float) -> None:
+    it = prepared(spec(), load=steady(rate, 600))
+    assert it.pools[0].replica.batch_seconds(1) == pytest.approx(0.034)
+
+
+def test_an_objective_of_decades_is_prepared_as_fast_as_any() -> None:
+    it = prepared(spec(autoscaling={**AUTO, "objective": {"latency": "999999999s", "percent": 99}}))
+    assert 0 < it.pools[0].replica.batch_seconds(1) < it.objective_seconds / 2
+    assert capacity(it) > 0
+
+
 def test_a_made_up_replica_keeps_the_promise_where_service_takes_longest() -> None:
     load = trace({0: 100, 300: 100, 360: 100, 600: 100}, service_time_scale=[1, 1, 3, 3])
     replica = prepared(spec(), load=load).pools[0].replica

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from dataclasses import replace
 
 from tfserving_operator.api.autoscaling import Autoscaling, AutoscalingMode
 from tfserving_operator.api.pool import Pool
@@ -19,6 +20,8 @@ _TICKS = 100
 _STEPS = 14
 _LEAST_LOAD = 1e-3
 """Share of the saturation throughput at which a replica counts as idle."""
+_LONGEST_SECONDS = 1e8
+"""Of a measurement: the simulator keeps numbers of every minute."""
 _SEED = 20_240_101
 
 
@@ -34,6 +37,14 @@ def share_at(
     """Return the share of requests within the objective on one replica under a steady load."""
     requests = min(_MOST_REQUESTS, max(_FEWEST_REQUESTS, _FAILURES_TO_SEE / (1 - percent / 100)))
     duration = requests / requests_per_second
+    if duration > _LONGEST_SECONDS:
+        # An idle replica is idle at any rate. Then only the unit of time is another: what decades would show, days do.
+        requests_per_second = max(requests_per_second, _LEAST_LOAD * replica.saturation_per_second)
+        faster = max(1.0, requests / requests_per_second / _LONGEST_SECONDS)
+        requests_per_second *= faster
+        objective_seconds /= faster
+        replica = replace(replica.slowed(1 / faster), batch_timeout_seconds=replica.batch_timeout_seconds / faster)
+        duration = requests / requests_per_second
     pool = PoolWorld(
         pool=Pool(name="one"),
         replica=replica,
