@@ -21,7 +21,7 @@ from tfserving_operator.autoscaling.pool_slots import scaled
 AIM = 0.9
 """Share of the promised late requests that a replica's capacity is measured at: the rest is for surprises."""
 ASSUMED_PROMISE = 0.01
-_LONGEST_PAUSE_WINDOWS = 2.0
+_LONGEST_PAUSE_WINDOWS = 2.5
 """A scrape that was missed is no interruption."""
 _CLOCK_STEP_SECONDS = 1.0
 """Clocks are corrected by less than this without a step."""
