@@ -8,7 +8,7 @@ import pytest
 
 from tests.fetch.conftest import Bucket
 from tests.fetch.runs import MODEL_FILES, Fetcher, content_of
-from tests.fetch.servers import Trouble
+from tests.fetch.servers import Trouble, serve_documents
 from tfserving_operator.fetch.termination import FetchReason
 
 
@@ -197,6 +197,27 @@ def test_lasting_server_errors_end_as_unavailable(bucket: Bucket, s3_fetcher: Fe
     outcome = s3_fetcher.run(f"s3://{bucket.name}/m")
     outcome.assert_fails(FetchReason.SourceUnavailable, "503", "tried 3 times", "saved_model.pb")
     assert len(bucket.server.gets("saved_model.pb")) == 3
+
+
+@pytest.mark.parametrize(
+    ("key", "shown"),
+    [
+        pytest.param("m/1/assets//v.txt", "m/1/assets//v.txt", id="empty name"),
+        pytest.param("m/1/../x", "m/1/../x", id="parent"),
+        pytest.param("m/1/a\nb", "m/1/a%0Ab", id="newline"),
+        pytest.param('m/1/a"\nb', "m/1/a%22%0Ab", id="quote"),
+    ],
+)
+def test_key_that_is_no_path_is_named_at_once(s3_fetcher: Fetcher, key: str, shown: str) -> None:
+    listing = (
+        "<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>{}</Key><Size>1</Size>"
+        "<LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents></ListBucketResult>"
+    )
+    with serve_documents({"/bucket": listing.format(key)}) as server:
+        s3_fetcher.secret["AWS_ENDPOINT_URL"] = server.url
+        outcome = s3_fetcher.run("s3://bucket/m")
+    outcome.assert_fails(FetchReason.InvalidModel, f"an object with the odd name {shown}.", "s3://bucket/m")
+    assert len(server.seen) == 1
 
 
 def test_unreachable_endpoint_ends_as_unavailable(bucket: Bucket, s3_fetcher: Fetcher) -> None:

@@ -21,6 +21,8 @@ _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>([^<]{1,80})</Code>")
 _MESSAGE = re.compile(r"<Message>([^<]{1,400})</Message>")
 _SYSTEM_MESSAGE = re.compile(r'message: \\?"([^"\\]{1,100})')
+_PATH_TROUBLE = "Encountered object with invalid path: "
+_ODD_PATH = re.compile(r'Path "(.{1,1024}?)"(?: contained |: Encountered )', re.S)
 _METADATA_HOSTS = (
     "169.254.169.254",
     "169.254.170.2",
@@ -53,6 +55,8 @@ def translate_store_error(error: Exception, *, where: str) -> FetchError:
     code = code_match[1] if code_match else ""
     if status is None and isinstance(error, OSError) and error.errno is not None:
         raise error
+    if text.startswith(_PATH_TROUBLE):  # First, because a key may hold what the others look for.
+        return _odd_name(text, where)
     if any(host in text for host in _METADATA_HOSTS):
         return _no_credentials(where)
     if isinstance(error, PreconditionError):
@@ -105,6 +109,15 @@ def _transport_trouble(text: str) -> str:
     if system := _SYSTEM_MESSAGE.search(text):
         return quoted(system[1]).lower()
     return "the connection broke"
+
+
+def _odd_name(text: str, where: str) -> FetchError:
+    path = _ODD_PATH.search(text)
+    name = f"the odd name {quoted(path[1])}" if path else "an odd name"
+    return FetchError(
+        FetchReason.InvalidModel,
+        f"{where} holds an object with {name}. Remove it: a name must have no empty part, '..' or control character.",
+    )
 
 
 def _answer(text: str, status: int, code: str) -> str:
