@@ -361,6 +361,21 @@ def test_what_is_no_archive_is_named(web: Web, fetcher: Fetcher, content: bytes,
     fetcher.run(f"{server.url}/m").assert_fails(FetchReason.InvalidArchive, complaint)
 
 
+@pytest.mark.parametrize("name", ["mod\udce8le.bin", "\udcff/readme"], ids=["file", "directory"])
+def test_names_that_are_not_utf8_can_be_told(web: Web, fetcher: Fetcher, name: str) -> None:
+    server, root = web
+    make_tar(root / "m.tar", member(name, size=1))
+    outcome = fetcher.run(f"{server.url}/m.tar")
+    outcome.assert_fails(FetchReason.InvalidModel, "/m.tar", "saved_model.pb")
+    assert outcome.log[-1]["message"] == "fetch failed"
+
+
+def test_refused_name_that_is_not_utf8_can_be_told(web: Web, fetcher: Fetcher) -> None:
+    server, root = web
+    make_tar(root / "m.tar", member("1/mod\udce8le", kind=tarfile.SYMTYPE, link="x"))
+    fetcher.run(f"{server.url}/m.tar").assert_fails(FetchReason.InvalidArchive, "1/mod%3Fle is a link")
+
+
 @pytest.mark.parametrize("files", [{"readme.md": b""}, {"1/readme.md": b""}, {"a/b/saved_model.pb": b"x", "c": b""}])
 def test_archive_without_a_model_is_an_invalid_model(web: Web, fetcher: Fetcher, files: dict[str, bytes]) -> None:
     server, root = web

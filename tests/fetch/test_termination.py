@@ -32,6 +32,11 @@ def test_success_reads_back(versions: list[int], size: int, stale: bool) -> None
     assert read_success(success.to_json_line()) == success
 
 
+def test_what_is_not_utf8_is_replaced() -> None:
+    line = FetchFailure(FetchReason.InvalidModel, "mod\udce8le", "m").to_json_line()
+    assert parse_termination_message(line) == FetchFailure(FetchReason.InvalidModel, "mod?le", "m")
+
+
 def test_success_of_many_versions_names_the_newest() -> None:
     assert read_success(FetchSuccess(tuple(range(5000)), 1, 1.0).to_json_line()).versions == tuple(range(4960, 5000))
 

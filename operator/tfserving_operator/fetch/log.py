@@ -37,7 +37,7 @@ class JsonLineFormatter(logging.Formatter):
         }
         if record.exc_info:
             fields["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(fields, ensure_ascii=False, default=str)
+        return json.dumps(fields, ensure_ascii=False, default=str).encode(errors="replace").decode()
 
 
 def configure_logging(*, model: str) -> None:

@@ -134,7 +134,7 @@ def _invalid(message: str) -> FetchError:
 
 def quoted(name: str) -> str:
     """Return ``name`` with what is not printable or odd percent-encoded, for messages."""
-    return quote(name[:200], safe="/ ._-+=@,:()[]~!")
+    return quote(name[:200], safe="/ ._-+=@,:()[]~!", errors="replace")
 
 
 def _digest(text: str) -> str:

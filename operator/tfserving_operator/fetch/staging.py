@@ -15,6 +15,7 @@ from pathlib import Path
 from tfserving_operator.fetch.disk import Volume
 from tfserving_operator.fetch.errors import FetchError
 from tfserving_operator.fetch.log import log
+from tfserving_operator.fetch.source import quoted
 from tfserving_operator.fetch.termination import FetchReason
 from tfserving_operator.fetch.versions import parse_version_name
 
@@ -105,7 +106,7 @@ class ModelDirectory:
 def require_model_files(names: set[str], *, what: str) -> None:
     """Raise ``InvalidModel`` unless ``names``, a version's top level, hold a model TensorFlow Serving knows."""
     if names.isdisjoint(_MODEL_FILES):
-        listed = ", ".join(sorted(names)[:5]) or "nothing"
+        listed = ", ".join(quoted(name) for name in sorted(names)[:5]) or "nothing"
         raise FetchError(
             FetchReason.InvalidModel,
             f"{what} is not a model: at its top level is no {', '.join(_MODEL_FILES[:2])} or {_MODEL_FILES[2]}, "

@@ -59,7 +59,8 @@ class FetchFailure:
 
     def to_json_line(self) -> str:
         """Return one line of at most ``FAILURE_LIMIT_BYTES`` bytes, the message cut where needed."""
-        message = " ".join(self.message.split())
+        # Names of files need not be UTF-8, but the kubelet's messages must.
+        message = " ".join(self.message.split()).encode(errors="replace").decode()
         while True:
             line = json.dumps({"reason": str(self.reason), "message": message, "model": self.model}, ensure_ascii=False)
             excess = len(line.encode()) - FAILURE_LIMIT_BYTES
