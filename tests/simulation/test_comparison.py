@@ -8,6 +8,7 @@ import pytest
 
 from tests.simulation.scenes import HOUR, pool_world, steady, trace, world
 from tfserving_operator.api.autoscaling import Autoscaling, AutoscalingMode, Objective, ScalingPolicy, Target
+from tfserving_operator.api.pool import PoolReplicas
 from tfserving_operator.autoscaling.decide import decide_replicas
 from tfserving_operator.autoscaling.state import ScalingState
 from tfserving_operator.simulation.comparison import Comparison, PolicyName, compare
@@ -53,6 +54,17 @@ def test_one_replica_is_not_enough_for_the_hill(comparison: Comparison) -> None:
 def test_static_peak_runs_what_the_oracle_runs_at_most(comparison: Comparison) -> None:
     ready = comparison.results["StaticPeak"].replay.ready
     assert ready.min() == ready.max() == comparison.oracle.totals.max()
+
+
+def test_static_peak_has_a_device_for_every_replica() -> None:
+    pools = (
+        pool_world(name="gpu", gpu=True, replicas=PoolReplicas(min=0, max=8)),
+        pool_world(replicas=PoolReplicas(min=0, max=8)),
+    )
+    load = trace({0: 300, 600: 300}, gpus_available=[2, 2])
+    it = compare(load, world(*pools, most=16), [PolicyName.STATIC_PEAK])
+    assert it.is_promise_within_reach
+    assert it.results["StaticPeak"].replay.share_within_objective >= 0.99
 
 
 def test_rivals_are_told_the_capacity_and_that_is_said(comparison: Comparison) -> None:

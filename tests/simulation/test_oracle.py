@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +13,9 @@ from tests.simulation.scenes import SERVER, pool_world, start_up, steady, trace,
 from tfserving_operator.api.pool import PoolReplicas
 from tfserving_operator.simulation.capacity import replica_capacity, share_at
 from tfserving_operator.simulation.engine import replay
-from tfserving_operator.simulation.oracle import demand_by_tick, find_oracle, least_cost_plan
+from tfserving_operator.simulation.oracle import demand_by_tick, find_oracle, least_cost_plan, pool_totals
 from tfserving_operator.simulation.policies import Constant
-from tfserving_operator.simulation.world import Replica
+from tfserving_operator.simulation.world import Replica, World
 
 HILL = trace({0: 40, 600: 40, 900: 400, 1200: 400, 1500: 40, 2400: 40})
 
@@ -110,6 +112,56 @@ def test_a_replica_is_ordered_a_start_before_it_is_needed() -> None:
     plans = [find_oracle(HILL, world(pool_world(start_up=start_up(seconds)))).totals for seconds in (0.0, 60.0)]
     first = [int(np.argmax(totals == totals.max())) for totals in plans]
     assert first[0] - first[1] == pytest.approx(30, abs=1)
+
+
+def gpu_and_cpu(**fields: Any) -> World:
+    return world(
+        pool_world(name="gpu", gpu=True, replicas=PoolReplicas(min=0, max=8)),
+        pool_world(name="cpu", replicas=PoolReplicas(min=0, max=20)),
+        most=28,
+        **fields,
+    )
+
+
+def test_replicas_without_a_device_carry_nothing_in_the_plan() -> None:
+    it, load = gpu_and_cpu(), trace({0: 300, 600: 300}, gpus_available=[2, 2])
+    plan = find_oracle(load, it)
+    assert plan.replay.share_within_objective >= it.share_promised
+    assert (plan.by_pool[:, 0] == 2).all()
+    assert (plan.by_pool[:, 1] == plan.totals - 2).all()
+    assert plan.totals.max() <= 8
+
+
+def test_devices_are_missed_in_no_moment_when_they_go_and_come_back() -> None:
+    it, load = gpu_and_cpu(), trace({0: 300, 600: 300, 1200: 300, 1800: 300}, gpus_available=[8, 2, 8, 8])
+    plan = find_oracle(load, it)
+    assert plan.replay.share_within_objective >= it.share_promised
+    needed = demand_by_tick(trace({0: 300, 1800: 300}), it)[0]
+    assert plan.replay.ready.sum(axis=1).min() >= needed
+    assert plan.by_pool[[0, 450, -1], 1].tolist() == [0, needed - 2, 0]
+
+
+def test_a_min_that_finds_no_device_is_not_counted_on() -> None:
+    gpu = pool_world(name="gpu", gpu=True, replicas=PoolReplicas(min=4, max=8))
+    it = world(gpu, pool_world(replicas=PoolReplicas(min=0, max=20)), most=28)
+    plan = find_oracle(trace({0: 300, 600: 300}, gpus_available=[2, 2]), it)
+    assert plan.replay.share_within_objective >= it.share_promised
+    assert (plan.by_pool[:, 0] == 4).all()
+
+
+def test_one_replica_waits_where_there_is_no_device_at_all() -> None:
+    it = world(pool_world(name="gpu", gpu=True, replicas=PoolReplicas(min=0, max=8)), most=8)
+    plan = find_oracle(trace({0: 10, 300: 10}, gpus_available=[0, 0]), it)
+    assert (plan.totals == 1).all()
+    assert plan.replay.share_within_objective == 0.0
+
+
+def test_a_trace_that_says_nothing_of_devices_has_as_many_as_are_wanted() -> None:
+    it = gpu_and_cpu()
+    plan = find_oracle(HILL, it)
+    assert np.array_equal(plan.by_pool, pool_totals(plan.totals, it))
+    many = find_oracle(replace(HILL, gpus_available=np.full(len(HILL.times_seconds), 8.0)), it)
+    assert np.array_equal(plan.by_pool, many.by_pool)
 
 
 def test_capacity_is_where_just_the_promise_is_kept() -> None:

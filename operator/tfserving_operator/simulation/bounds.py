@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from tfserving_operator.api.pool import Pool
 from tfserving_operator.api.servedmodel import ServedModelSpec
-from tfserving_operator.resources.replicas import share_replicas
+from tfserving_operator.resources.replicas import fill_up, share_replicas
 
 
 def scaled(pools: Sequence[Pool]) -> list[Pool]:
@@ -34,6 +34,29 @@ def least_replicas(pools: Sequence[Pool]) -> int:
     return max(1, sum(pool.replicas.min or 0 for pool in scaled(pools)))
 
 
-def shared_out(total: int, pools: Sequence[Pool]) -> Mapping[str, int]:
-    """Return ``total`` replicas by pool, in order of priority; fixed pools have what they fix."""
-    return share_replicas(total, pools)
+def shared_out(total: int, pools: Sequence[Pool], *, devices: int | None = None) -> Mapping[str, int]:
+    """Return ``total`` replicas by pool, in order of priority; fixed pools have what they fix.
+
+    ``devices`` is how many replicas of each pool with an accelerator find one; None for all of them. A pool gets no
+    more than that, except where its bounds ask for more, or there would be none at all.
+    """
+    if devices is None:
+        return share_replicas(total, pools)
+    shares = share_replicas(total, [_with_devices(pool, devices) for pool in pools])
+    return fill_up(shares, least_replicas(pools), pools)
+
+
+def _with_devices(pool: Pool, devices: int) -> Pool:
+    if pool.accelerator is None or pool.replicas.fixed is not None:
+        return pool
+    most = devices if pool.replicas.max is None else min(pool.replicas.max, devices)
+    bounds = pool.replicas.model_copy(update={"max": max(most, pool.replicas.min or 0)})
+    return pool.model_copy(update={"replicas": bounds})
+
+
+def serving(shares: Mapping[str, int], pools: Sequence[Pool], *, devices: int | None = None) -> Mapping[str, int]:
+    """Return how many of ``shares`` find a device, by pool; all of them where no accelerator is needed."""
+    return {
+        pool.name: shares[pool.name] if devices is None or pool.accelerator is None else min(shares[pool.name], devices)
+        for pool in pools
+    }

@@ -19,6 +19,7 @@ from tfserving_operator.api.autoscaling import (
 from tfserving_operator.autoscaling.policies.kpa import TARGET_UTILISATION
 from tfserving_operator.simulation.capacity import replica_capacity
 from tfserving_operator.simulation.engine import Replay, replay
+from tfserving_operator.simulation.kernel.layout import Array
 from tfserving_operator.simulation.oracle import Plan, find_oracle, pool_totals
 from tfserving_operator.simulation.policies import Constant, Operator
 from tfserving_operator.simulation.trace import Trace
@@ -112,16 +113,20 @@ def _replayed(name: PolicyName, trace: Trace, world: World, oracle: Plan, assump
     if name is PolicyName.ORACLE:
         return oracle.replay
     if name is PolicyName.STATIC_PEAK:
-        peak = by_pool(int(oracle.totals.max()), world)
+        peak = _named(oracle.by_pool.max(axis=0), world)
         return replay(trace, world, Constant(peak), initial=peak)
     its_world = replace(world, autoscaling=_settings(ScalingPolicy(name.value), world, assumptions))
-    begins_with = min(world.replicas, world.most) if name is PolicyName.FIXED else int(oracle.totals[0])
-    return replay(trace, its_world, Operator(its_world), initial=by_pool(begins_with, world))
+    is_fixed = name is PolicyName.FIXED
+    begins_with = by_pool(min(world.replicas, world.most), world) if is_fixed else _named(oracle.by_pool[0], world)
+    return replay(trace, its_world, Operator(its_world), initial=begins_with)
 
 
 def by_pool(total: int, world: World) -> dict[str, int]:
     """Return how ``total`` replicas spread over the pools, in their order of priority."""
-    shares = pool_totals(np.array([total]), world)[0]
+    return _named(pool_totals(np.array([total]), world)[0], world)
+
+
+def _named(shares: Array, world: World) -> dict[str, int]:
     return {pool.pool.name: int(share) for pool, share in zip(world.pools, shares, strict=True)}
 
 
