@@ -158,6 +158,12 @@ def test_seconds_since_1970_are_a_time_of_the_calendar() -> None:
     assert not build_trace(name="t", time_seconds=[3600, 7200], requests_per_second=[1, 1]).is_dated
 
 
+@pytest.mark.parametrize(("first", "hour"), [(-30, 0), (0, 0), (3600, 1)])
+def test_other_seconds_count_from_a_monday(first: float, hour: int) -> None:
+    it = build_trace(name="t", time_seconds=[first, 7200], requests_per_second=[1, 1])
+    assert f"{it.origin:%A %H:%M}" == f"Monday {hour:02}:00"
+
+
 def test_a_thinned_trace_says_what_each_request_stands_for() -> None:
     it = trace({0: 100, 60: 100}).thinned(4)
     assert it.requests == pytest.approx(1500)
