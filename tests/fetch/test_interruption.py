@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -112,6 +113,37 @@ def test_killed_archive_fetch_goes_on_where_it_was(
     assert outcome.success.versions == (1,)
     assert [request.range for request in server.gets("m.tar")] == [None, f"bytes={kept}-"]
     assert content_of(outcome.model_directory / "1")["saved_model.pb"] in archive.read_bytes()
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL at one moment."""
+
+
+@pytest.mark.parametrize(
+    ("function", "name"), [("open", "archive"), ("replace", "archive.json")], ids=["truncation", "validators"]
+)
+def test_kill_while_an_archive_starts_anew_mixes_no_content(
+    web: tuple[Loopback, Path], fetcher: Fetcher, monkeypatch: pytest.MonkeyPatch, function: str, name: str
+) -> None:
+    server, root = web
+    old, new = {"1/saved_model.pb": os.urandom(1 << 20)}, {"1/saved_model.pb": os.urandom(1 << 20)}
+    make_archive(root / "m.tar.strict", old)
+    server.troubles = [Trouble(cut_after_bytes=200_000, times=1), Trouble(status=503, times=3)]
+    fetcher.run(f"{server.url}/m.tar.strict").assert_fails(FetchReason.SourceUnavailable)
+    make_archive(root / "m.tar.strict", new)
+    real = getattr(os, function)
+
+    def killed(*arguments: Any, **options: Any) -> Any:
+        if any(isinstance(argument, os.PathLike) and Path(argument).name == name for argument in arguments):
+            raise Killed
+        return real(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, function, killed)
+        with pytest.raises(Killed):
+            fetcher.run(f"{server.url}/m.tar.strict")
+    outcome = fetcher.run(f"{server.url}/m.tar.strict")
+    assert content_of(outcome.model_directory / "1")["saved_model.pb"] == new["1/saved_model.pb"]
 
 
 def test_sigterm_ends_it_and_keeps_what_has_arrived(

@@ -135,19 +135,23 @@ class ArchiveDownload:
         self._volume.require_free(length or 0, what=f"The archive {self._source.display}")
         start = self._size() if append else 0
         progress.total_bytes = progress.fetched_bytes + length if length else None
-        if not append:
-            self._validators_path.write_text(
-                json.dumps(asdict(_validators_of(response, self._source.identity))), encoding="utf-8"
-            )
         log.info("resuming" if append else "fetching archive", extra={"at_bytes": start, "missing_bytes": length})
         descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | (os.O_APPEND if append else os.O_TRUNC), 0o644)
         with os.fdopen(descriptor, "wb") as file:
+            if not append:
+                self._write_validators(_validators_of(response, self._source.identity))
             try:
                 await self._write(response, file, progress)
             except FetchError:
                 # There is no room for the rest, and other models may need what this part takes.
                 self.path.unlink()
                 raise
+
+    def _write_validators(self, validators: Validators) -> None:
+        # The old content is gone by now: after a crash these must never stand beside it, nor be half of themselves.
+        temporary = self._validators_path.with_suffix(".new")
+        temporary.write_text(json.dumps(asdict(validators)), encoding="utf-8")
+        os.replace(temporary, self._validators_path)
 
     async def _write(self, response: aiohttp.ClientResponse, file: IO[bytes], progress: Progress) -> None:
         # Not every server announces the length.
