@@ -42,6 +42,7 @@ def test_digest_is_taken_from_the_fragment_and_query_kept_for_the_request_only()
         "https://h/m.zip#sha256=12",
         "https://h:99999/m",
         "http://[/m",
+        "https://user:pw/abc@host/x.tar",
     ],
 )
 def test_unusable_uris_say_what_to_write_and_never_a_password(uri: str) -> None:

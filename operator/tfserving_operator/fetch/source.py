@@ -82,8 +82,9 @@ def parse_source(uri: str) -> ModelSource:
     try:
         parts = urlsplit(uri.strip())
         _ = parts.port
-    except ValueError as error:
-        raise _invalid(f"The model's URI is not a URL ({error})") from error
+    except ValueError:
+        # The parser's message quotes the URI, where a password may stand in the place of a port.
+        raise _invalid("The model's URI is not a URL: its host or port cannot be right") from None
     match parts.scheme.lower():
         case "s3":
             return _object_store_source("s3", parts)
