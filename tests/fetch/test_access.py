@@ -69,7 +69,9 @@ def test_bucket_in_another_region_asks_for_the_region(bucket: Bucket, s3_fetcher
     s3_fetcher.run(f"s3://{bucket.name}/m").assert_fails(FetchReason.InvalidSource, "AWS_REGION")
 
 
-@pytest.mark.parametrize("endpoint", ["minio:9000", "ftp://minio", "http://", "https://h?x=1", "http://h:port"])
+@pytest.mark.parametrize(
+    "endpoint", ["minio:9000", "ftp://minio", "http://", "https://h?x=1", "http://h:port", "http://a..b"]
+)
 def test_endpoint_that_is_no_url_is_refused(s3_fetcher: Fetcher, endpoint: str) -> None:
     s3_fetcher.secret["AWS_ENDPOINT_URL"] = endpoint
     s3_fetcher.run("s3://bucket/m").assert_fails(FetchReason.InvalidSource, "AWS_ENDPOINT_URL")
@@ -96,10 +98,29 @@ def test_private_authority_of_a_web_server_is_trusted_once_given(
         assert fetcher.run(f"{server.url}/m.zip").success.versions == (1,)
 
 
+@pytest.mark.parametrize("pem", ["junk", "-----BEGIN CERTIFICATE-----\nnope\n-----END CERTIFICATE-----"])
 @pytest.mark.parametrize("uri", ["s3://bucket/m", "https://127.0.0.1:1/m.zip"])
-def test_authority_that_is_no_certificate_is_refused(s3_fetcher: Fetcher, uri: str) -> None:
-    s3_fetcher.secret["ca.crt"] = "junk"
-    s3_fetcher.run(uri).assert_fails(FetchReason.InvalidSource)
+def test_authority_that_is_no_certificate_is_refused(s3_fetcher: Fetcher, uri: str, pem: str) -> None:
+    s3_fetcher.secret["ca.crt"] = pem
+    s3_fetcher.run(uri).assert_fails(FetchReason.InvalidSource, "ca.crt is not a PEM certificate")
+
+
+@pytest.mark.parametrize(
+    ("uri", "key"),
+    [
+        ("s3://bucket/m", "AWS_ACCESS_KEY_ID"),
+        ("s3://bucket/m", "AWS_SECRET_ACCESS_KEY"),
+        ("s3://bucket/m", "AWS_SESSION_TOKEN"),
+        ("s3://bucket/m", "AWS_REGION"),
+        ("s3://bucket/m", "AWS_ENDPOINT_URL"),
+        ("https://127.0.0.1:1/m.zip", "token"),
+    ],
+)
+def test_control_character_inside_a_value_names_its_key(s3_fetcher: Fetcher, uri: str, key: str) -> None:
+    s3_fetcher.secret[key] = "http://begin\nhidden"
+    outcome = s3_fetcher.run(uri)
+    outcome.assert_fails(FetchReason.InvalidSource, f"'{key}' in the credentials secret", "line break")
+    assert "hidden" not in outcome.termination_message
 
 
 def test_token_does_not_follow_a_redirect_to_another_host(

@@ -21,6 +21,11 @@ def test_bucket_uris(uri: str, expected: ObjectStoreSource) -> None:
     assert parse_source(uri) == expected
 
 
+@pytest.mark.parametrize("host", ["a.b.", "[::1]:80", "10.0.0.1", "model_store", f"{'a' * 63}.com", "bücher.example"])
+def test_hosts_of_archives(host: str) -> None:
+    assert parse_source(f"http://{host}/m.zip") == ArchiveSource(f"http://{host}/m.zip", f"http://{host}/m.zip", None)
+
+
 def test_digest_is_taken_from_the_fragment_and_query_kept_for_the_request_only() -> None:
     source = parse_source(f"https://h/m.zip?sig=x#sha256={'A' * 64}")
     assert source == ArchiveSource("https://h/m.zip?sig=x", "https://h/m.zip", "a" * 64)
@@ -43,6 +48,9 @@ def test_digest_is_taken_from_the_fragment_and_query_kept_for_the_request_only()
         "https://h:99999/m",
         "http://[/m",
         "https://user:pw/abc@host/x.tar",
+        "http://a..b/x.tar",
+        "http://.b/x.tar",
+        f"http://{'a' * 64}.com/x.tar",
     ],
 )
 def test_unusable_uris_say_what_to_write_and_never_a_password(uri: str) -> None:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import ssl
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,12 +48,28 @@ class Credentials:
         """Return whether ``name`` is set to true in the secret or the environment."""
         return (self.get_or_environment(name) or "").lower() in ("1", "true", "yes")
 
+    def require_single_lines(self, names: Iterable[str]) -> None:
+        """Raise ``InvalidSource`` if a value of ``names`` could not stand in a header: libraries fail in odd ways."""
+        for name in names:
+            if any(character < " " or character == "\x7f" for character in self.values.get(name, "")):
+                raise FetchError(
+                    FetchReason.InvalidSource,
+                    f"The value of '{name}' in the credentials secret has a line break or another control character "
+                    "inside: write it in one line.",
+                )
+
     def ca_certificates(self) -> str | None:
-        """Return the PEM of further authorities to trust, or None."""
-        if pem := self.get("AWS_CA_BUNDLE") or self.get("ca.crt"):
-            return pem
+        """Return the PEM of further authorities to trust, or None; raise ``InvalidSource`` if it is no PEM."""
+        name = next((name for name in ("AWS_CA_BUNDLE", "ca.crt") if self.get(name)), None)
+        if name is not None:
+            _require_pem(self.values[name], what=f"The secret's {name}")
+            return self.values[name]
         bundle = os.environ.get("AWS_CA_BUNDLE")
-        return Path(bundle).read_text(encoding="utf-8") if bundle and Path(bundle).is_file() else None
+        if not bundle or not Path(bundle).is_file():
+            return None
+        pem = Path(bundle).read_text(encoding="utf-8")
+        _require_pem(pem, what=f"The file {bundle} of AWS_CA_BUNDLE")
+        return pem
 
     def redacted(self, text: str) -> str:
         """Return ``text`` without any secret value."""
@@ -96,6 +113,13 @@ def read_credentials(directory: Path | None) -> Credentials:
             FetchReason.InvalidSource, f"The credentials secret mounted at {directory} cannot be read: {detail}."
         ) from error
     return Credentials(values)
+
+
+def _require_pem(text: str, *, what: str) -> None:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
+    except (ssl.SSLError, ValueError) as error:
+        raise FetchError(FetchReason.InvalidSource, f"{what} is not a PEM certificate: replace it.") from error
 
 
 def _read_value(path: Path) -> str:

@@ -14,7 +14,7 @@ from obstore.store import GCSStore, S3Store
 
 from tfserving_operator.fetch.credentials import Credentials
 from tfserving_operator.fetch.errors import FetchError, TransientError
-from tfserving_operator.fetch.source import ObjectStoreSource, quoted
+from tfserving_operator.fetch.source import ObjectStoreSource, is_host_name, quoted
 from tfserving_operator.fetch.store_errors import STORE_EXCEPTIONS, translate_store_error
 from tfserving_operator.fetch.termination import FetchReason
 
@@ -25,6 +25,14 @@ _CONNECT_TIMEOUT_SECONDS = 10
 _STALL_TIMEOUT_SECONDS = 30
 _SIGNATURE_LIFE = timedelta(minutes=5)
 _CHUNK_BYTES = 1 << 20
+_S3_KEYS = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+    "AWS_ENDPOINT_URL",
+)
 _PLAIN_MD5 = re.compile(r'"?([0-9a-f]{32})"?\Z')
 
 # Retries are ours (retrying.py), so that they are logged and cover broken bodies as well.
@@ -152,6 +160,7 @@ def _open_store(
         client["root_certificate"] = authorities
     if source.scheme == "gs":
         return _open_google(source, credentials, client)
+    credentials.require_single_lines(_S3_KEYS)
     config: S3Config = {}
     if endpoint:
         config["endpoint"] = _checked_endpoint(endpoint)
@@ -184,7 +193,8 @@ def _open_google(source: ObjectStoreSource, credentials: Credentials, client: Cl
 def _checked_endpoint(endpoint: str) -> str:
     try:
         parts = urlsplit(endpoint)
-        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.query
+        has_host = bool(parts.hostname) and is_host_name(parts.hostname or "")
+        valid = parts.scheme in ("http", "https") and has_host and not parts.query
         _ = parts.port
     except ValueError:
         valid = False

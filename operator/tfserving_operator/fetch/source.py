@@ -112,10 +112,20 @@ def _object_store_source(scheme: Literal["s3", "gs"], parts: SplitResult) -> Obj
 def _archive_source(parts: SplitResult) -> ArchiveSource:
     if not parts.hostname:
         raise _invalid("The model's URL names no host")
+    if not is_host_name(parts.hostname):
+        raise _invalid("The model's URL has a host with an empty part, or one of more than 63 characters")
     if parts.username or parts.password:
         raise _invalid("The model's URL carries a user or a password: put 'username' and 'password' in a secret")
     bare = parts._replace(fragment="")
     return ArchiveSource(bare.geturl(), bare._replace(query="").geturl(), _sha256_of(parts.fragment))
+
+
+def is_host_name(host: str) -> bool:
+    """Return whether ``host`` has the form that resolvers take: no empty part, none longer than 63 characters."""
+    try:
+        return bool(host.encode("idna"))
+    except UnicodeError:
+        return False
 
 
 def _sha256_of(fragment: str) -> str | None:
