@@ -38,9 +38,10 @@ app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
 
 {{/* What the operator does, and nothing else: e2e compares it with the audit log. */}}
 {{- define "tfserving-operator.rules" -}}
+# Get: before a missing child is made again, whether its ServedModel is still there.
 - apiGroups: [tfserving.dev]
   resources: [servedmodels]
-  verbs: [list, watch]
+  verbs: [get, list, watch]
 - apiGroups: [tfserving.dev]
   resources: [servedmodels/status]
   verbs: [patch]

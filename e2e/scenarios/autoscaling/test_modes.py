@@ -80,6 +80,7 @@ def test_known_rules_can_be_chosen(scaled: Scaled, policy: str, expected: int) -
     fleet.serve("m", scaled.spec(rules))
     with scaled.load("m", 12):
         scaled.wait_wanted(expected)
-    [newest, *_] = scaled.status()["decisions"]
+        # Status follows the Deployment.
+        [newest, *_] = fleet.wait("the decision is told", lambda: scaled.status().get("decisions"))
     print(newest["rule"], newest["message"])
     assert newest["rule"] in (f"{policy}Formula", "Panic")
