@@ -28,7 +28,7 @@ demo-down: .venv/synced ## Remove all that `make demo` made
 test: lint test-unit test-e2e ## All checks and tests, as CI runs them
 
 .PHONY: test-unit
-test-unit: .venv/synced ## Unit and property tests: the fast loop, a little over a minute
+test-unit: .venv/synced ## Unit and property tests: the fast loop, one to three minutes
 	$(RUN)/pytest tests --numprocesses $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )) --dist worksteal
 
 .PHONY: test-e2e
