@@ -48,17 +48,17 @@ def lost_models(observed: Observed) -> str | None:
 
     A model that replicas of an earlier spec never had is on its way with the new ones, and not lost.
     """
-    lost = [model.name for model in observed.model.spec.models if _is_lost(observed, model.name)]
+    config_name = current_models_config(observed)
+    lost = [model.name for model in observed.model.spec.models if _is_lost(observed, model.name, config_name)]
     return f"no replica has an available version of {', '.join(lost)}" if lost else None
 
 
-def _is_lost(observed: Observed, model: str) -> bool:
-    current = current_models_config(observed)
+def _is_lost(observed: Observed, model: str, config_name: str) -> bool:
     answers = [
         statuses
         for pod in observed.pods
         if pod.is_ready
-        and ((statuses := observed.model_statuses.get(pod.uid, {})).get(model) != () or current in pod.config_maps)
+        and ((statuses := observed.model_statuses.get(pod.uid, {})).get(model) != () or config_name in pod.config_maps)
     ]
     return bool(answers) and all(is_known(a, model) and not available_versions(a, model) for a in answers)
 

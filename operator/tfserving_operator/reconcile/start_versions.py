@@ -21,16 +21,18 @@ def start_versions(observed: Observed, config_name: str) -> Mapping[str, ModelVe
     """
     spec = observed.model.spec
     serving = [pod for pod in observed.pods if pod.is_ready and config_name in pod.config_maps]
-    ref = ObjectRef("v1", "ConfigMap", observed.model.metadata.namespace, config_name)
-    before = _versions_in(observed.children.get(ref, {})) if serving else {}
     statuses = [observed.model_statuses.get(pod.uid, {}) for pod in serving]
-    return {
-        model.name: before[model.name]
+    awaited = [
+        model.name
         for model in spec.models
-        if model.name in before
-        and is_reloadable(spec, model)
+        if is_reloadable(spec, model)
         and not any(set(model.versions.specific or ()) <= available_versions(each, model.name) for each in statuses)
-    }
+    ]
+    if not serving or not awaited:
+        return {}
+    ref = ObjectRef("v1", "ConfigMap", observed.model.metadata.namespace, config_name)
+    before = _versions_in(observed.children.get(ref, {}))
+    return {name: before[name] for name in awaited if name in before}
 
 
 def _versions_in(config_map: RawObject) -> dict[str, ModelVersions]:
