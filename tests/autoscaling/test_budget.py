@@ -137,7 +137,8 @@ def test_no_servedmodel_runs_less_than_before_unless_it_wants_less(
 
 
 @given(st.dictionaries(st.sampled_from("abc"), st.builds(pools, COUNTS, COUNTS)), BUDGETS)
-def test_moves_that_were_granted_are_granted_again(wishes: dict[str, Wish], budget: FleetBudget) -> None:
+def test_no_servedmodel_gets_less_after_what_was_granted_runs(wishes: dict[str, Wish], budget: FleetBudget) -> None:
+    """From one pool to another it may still go: a device that somebody left is free only then."""
     first = grant(wishes, budget)
     again = {
         key: pools(*((first[key][name], pool.wanted) for name, pool in wish.pools.items()))
