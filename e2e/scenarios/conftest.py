@@ -23,11 +23,6 @@ STAND_IN_ONLY = {
 """What takes no part when ``--server-image`` asks for another server, and why."""
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let anyone with a registry run the scenarios against the real server."""
-    parser.addoption("--server-image", help="Model server that this machine can pull; default: the stand-in.")
-
-
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what can only be asked of the stand-in, when it is another server that is asked."""
     if config.getoption("--server-image") is None:
