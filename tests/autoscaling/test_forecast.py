@@ -36,9 +36,11 @@ def peak(forecast: RateForecast, *, horizon_seconds: float = 60.0, risk: float =
     return forecast.expected_peak(now=forecast.at, horizon_seconds=horizon_seconds, risk=risk)
 
 
-def worthwhile(forecast: RateForecast, *, horizon_seconds: float = 60.0, exchange: float = 3.0) -> float:
+def worthwhile(
+    forecast: RateForecast, *, horizon_seconds: float = 60.0, exchange: float = 3.0, unit: float = 0.0
+) -> float:
     assert forecast.at is not None
-    return forecast.worthwhile_peak(now=forecast.at, horizon_seconds=horizon_seconds, exchange=exchange)
+    return forecast.worthwhile_peak(now=forecast.at, horizon_seconds=horizon_seconds, exchange=exchange, unit=unit).rate
 
 
 def windowed_poisson(rates: np.ndarray[tuple[int], np.dtype[np.float64]], *, seed: int) -> list[float]:
@@ -51,7 +53,7 @@ def windowed_poisson(rates: np.ndarray[tuple[int], np.dtype[np.float64]], *, see
 def test_nothing_is_expected_before_the_first_sample() -> None:
     forecast = RateForecast.initial()
     assert forecast.expected_peak(now=START, horizon_seconds=60, risk=0.01) == 0.0
-    assert forecast.worthwhile_peak(now=START, horizon_seconds=60, exchange=10) == 0.0
+    assert forecast.worthwhile_peak(now=START, horizon_seconds=60, exchange=10).rate == 0.0
 
 
 @pytest.mark.parametrize("seconds", [-30, 0, 2, 4, 6])
@@ -180,6 +182,54 @@ def test_a_request_that_is_worth_more_gets_no_smaller_margin(exchange: float, mo
         for each in (exchange, exchange + more)
     ]
     assert margins[0] <= margins[1]
+
+
+def steady_with_bursts(*, every: int, height: float) -> RateForecast:
+    """100 requests a second for two hours; one sample of ``every`` is ``height`` times that."""
+    return forecast_of([100.0 * (height if index % every == every // 2 else 1.0) for index in range(480)])
+
+
+@pytest.mark.parametrize(
+    ("every", "replicas"),
+    [
+        pytest.param(240, 1, id="a burst an hour is not worth a second replica"),
+        pytest.param(4, 2, id="one in four samples is"),
+    ],
+)
+def test_the_last_whole_replica_must_be_worth_all_of_it(every: int, replicas: int) -> None:
+    forecast = steady_with_bursts(every=every, height=1.3)
+    assert worthwhile(forecast, exchange=5.0) > 100.1
+    assert math.ceil(worthwhile(forecast, exchange=5.0, unit=100.1) / 100.1) == replicas
+
+
+def test_no_replica_is_saved_that_the_newest_sample_needs() -> None:
+    forecast = forecast_of([*[100.0] * 480, 150.0])
+    assert worthwhile(forecast, unit=101.0) == worthwhile(forecast) > 202.0
+
+
+@given(rates=RATES, exchange=st.floats(0.1, 60), unit=st.floats(1e-3, 1e7))
+def test_at_most_one_replica_is_saved_and_never_the_only_one(rates: list[float], exchange: float, unit: float) -> None:
+    forecast = forecast_of(rates)
+    all_of_it = worthwhile(forecast, exchange=exchange)
+    assert forecast.at is not None
+    answer = forecast.worthwhile_peak(now=forecast.at, horizon_seconds=60.0, exchange=exchange, unit=unit)
+    if answer.left_out is None:
+        assert answer.rate == all_of_it
+    else:
+        assert answer.left_out == all_of_it > answer.rate >= unit
+        assert answer.rate == pytest.approx((math.ceil(all_of_it / unit - 1e-9) - 1) * unit)
+
+
+@given(margin=st.floats(-10, 400), more=st.floats(0, 50), forecast=st.floats(0, 5))
+def test_a_larger_margin_misses_no_more(margin: float, more: float, forecast: float) -> None:
+    errors = ForecastErrors()
+    for index, edge in enumerate(EDGES):
+        errors = errors.with_error(edge, weight=30.0 / (1 + index))
+    small, large = (
+        errors.missed_beyond(each, spread_share=0.05, forecast_share=forecast) for each in (margin, margin + more)
+    )
+    assert small >= large >= 0.0
+    assert errors.missed_beyond(300.0, spread_share=0.05, forecast_share=forecast) == 0.0
 
 
 def test_the_state_stays_small() -> None:

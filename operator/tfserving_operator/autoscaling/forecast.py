@@ -15,7 +15,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from dataclasses import dataclass, replace
 from datetime import datetime
-from math import exp, sqrt
+from math import ceil, exp, sqrt
 
 from tfserving_operator.autoscaling.forecast_errors import ForecastErrors
 
@@ -49,6 +49,8 @@ REMEMBERED_STEPS = 48
 REFUTING_DEVIATIONS = 2.0
 """Standard deviations of counting by which the newest sample must exceed what was provided for to refute it."""
 _HEAVIEST = 1e9
+_LEAST_SPREAD = 1e-9
+"""Where all errors are noise of counting, a margin is as good as none or endless."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,35 @@ class _Surge:
     rate: float
     rise: float
     peak: float
+
+
+@dataclass(frozen=True, slots=True)
+class WorthwhilePeak:
+    """Load to provide for, in requests per second."""
+
+    rate: float = 0.0
+    left_out: float | None = None
+    """The rate that would be worth it if replicas could be had in parts; None where that is ``rate``."""
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """What one forecast thinks worth providing for. Costs and shares are of the replicas that the level needs."""
+
+    opinion: float
+    spread: float
+    """The unit of its errors without the noise of counting."""
+    spread_share: float
+    forecast_share: float
+    errors: ForecastErrors
+    bound: float
+    """The rate up to its cheapest margin."""
+    cost: float
+
+    def missed(self, provided: float) -> float:
+        """Return the share of requests that come while the rate is above ``provided``."""
+        margin = (provided - self.opinion) / max(self.spread, _LEAST_SPREAD)
+        return self.errors.missed_beyond(margin, spread_share=self.spread_share, forecast_share=self.forecast_share)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,39 +170,56 @@ class RateForecast:
         margins = [errors.exceeded_with(risk) for errors in self.errors[_remembered_distance(distance)]]
         spread = self.spread
         bounds = [o + m * spread for o, m in zip(self._opinions(distance), margins, strict=True)]
-        return self._combined(bounds, [margin * spread / max(spread, self.level) for margin in margins])
+        bound = _weighted([margin * spread / self._scale for margin in margins], bounds)
+        return self._outrun(bound, bounds[NEWEST]) if self._is_refuted(bound) else max(0.0, bound)
 
-    def worthwhile_peak(self, *, now: datetime, horizon_seconds: float, exchange: float) -> float:
+    def worthwhile_peak(
+        self, *, now: datetime, horizon_seconds: float, exchange: float, unit: float = 0.0
+    ) -> WorthwhilePeak:
         """Return the rate at the end of ``horizon_seconds`` that is worth providing for; 0 before the first sample.
 
         ``exchange`` is what one percent of the requests is worth, in percent of the replicas. Steady noise is covered
-        nearly whole because that is cheap; a surge of several times the load only when it comes often.
+        nearly whole because that is cheap; a surge of several times the load only when it comes often. Replicas come
+        whole, each for ``unit`` requests per second (0 where that is not known): the last one is provided only where
+        what it saves is worth all of it.
         """
         if self.at is None:
-            return 0.0
-        distance = self._distance(now, horizon_seconds)
-        level, spread = self.level, self.spread
-        scale = max(level, spread)
-        bounds, costs = [], []
-        for opinion, errors in zip(self._opinions(distance), self.errors[_remembered_distance(distance)], strict=True):
-            real = spread * errors.real_share
-            margin, cost = errors.cheapest_margin(
-                spread_share=real / scale, forecast_share=opinion / scale, exchange=exchange
-            )
-            bounds.append(opinion + margin * real)
-            costs.append(cost)
-        return self._combined(bounds, costs)
+            return WorthwhilePeak()
+        views = self._views(self._distance(now, horizon_seconds), exchange)
+        costs = [each.cost for each in views]
+        bound = _weighted(costs, [each.bound for each in views])
+        if self._is_refuted(bound):
+            return WorthwhilePeak(self._outrun(bound, views[NEWEST].bound))
+        fewer = (ceil(bound / unit - 1e-9) - 1) * unit if unit > 0 else 0.0
+        if fewer <= 0 or self._is_refuted(fewer):
+            return WorthwhilePeak(max(0.0, bound))
+        saved = _weighted(costs, [each.missed(fewer) - each.missed(fewer + unit) for each in views])
+        return WorthwhilePeak(fewer, bound) if exchange * saved < unit / self._scale else WorthwhilePeak(bound)
 
-    def _combined(self, bounds: list[float], costs: list[float]) -> float:
-        """Return the mean of ``bounds``, weighted by their costs; more where the load has outrun it."""
-        best = min(costs)
-        weights = [exp((best - cost) / COST_SCALE) for cost in costs]
-        bound = sum(w * b for w, b in zip(weights, bounds, strict=True)) / sum(weights)
+    def _views(self, distance_seconds: float, exchange: float) -> list[_View]:
+        views = []
+        errors_here = self.errors[_remembered_distance(distance_seconds)]
+        for opinion, errors in zip(self._opinions(distance_seconds), errors_here, strict=True):
+            spread = self.spread * errors.real_share
+            shares = spread / self._scale, opinion / self._scale
+            margin, cost = errors.cheapest_margin(spread_share=shares[0], forecast_share=shares[1], exchange=exchange)
+            views.append(_View(opinion, spread, *shares, errors, opinion + margin * spread, cost))
+        return views
+
+    @property
+    def _scale(self) -> float:
+        """What costs are shares of."""
+        return max(self.level, self.spread)
+
+    def _is_refuted(self, bound: float) -> bool:
+        """Whether the newest sample is above what is provided for, by more than the noise of counting."""
         newest = self.averages[NEWEST]
-        if newest - REFUTING_DEVIATIONS * sqrt(newest / max(1.0, self.window_seconds)) > bound:
-            # What is already exceeded is refuted, however right it was before: the load jumps.
-            bound = max(bound, bounds[NEWEST], newest + self.surge_grows * (newest - self.trend_base))
-        return max(0.0, bound)
+        return newest - REFUTING_DEVIATIONS * sqrt(newest / max(1.0, self.window_seconds)) > bound
+
+    def _outrun(self, bound: float, newest_bound: float) -> float:
+        """Return what to provide for instead of ``bound``: what is exceeded is refuted, however right it was before."""
+        newest = self.averages[NEWEST]
+        return max(0.0, bound, newest_bound, newest + self.surge_grows * (newest - self.trend_base))
 
     def _distance(self, now: datetime, horizon_seconds: float) -> float:
         """How far the window of the sample at the end of the horizon is from that of the newest sample."""
@@ -250,6 +298,13 @@ class RateForecast:
 
 def _gain(elapsed_seconds: float, memory_seconds: float) -> float:
     return 1 - exp(-elapsed_seconds / memory_seconds) if memory_seconds else 1.0
+
+
+def _weighted(costs: list[float], values: list[float]) -> float:
+    """Return the mean of ``values``: the more costly a forecast's margin, the exponentially less it counts."""
+    best = min(costs)
+    weights = [exp((best - cost) / COST_SCALE) for cost in costs]
+    return sum(weight * value for weight, value in zip(weights, values, strict=True)) / sum(weights)
 
 
 def _remembered_distance(distance_seconds: float) -> int:

@@ -18,6 +18,9 @@ _PRIOR_EVIDENCE = 8.0
 _PRIOR_MEAN, _PRIOR_DEVIATION = 0.2, 1.2
 """In spreads: a load of which nothing is known rather grows, and is a little less steady than usual."""
 
+_LEAST_RATE = 0.1
+"""A load that is far below its forecast is taken for this share of the level: no bin weighs nothing."""
+
 
 def _prior() -> tuple[float, ...]:
     below = [0.5 * (1 + erf((edge - _PRIOR_MEAN) / _PRIOR_DEVIATION / sqrt(2))) for edge in EDGES]
@@ -85,8 +88,24 @@ class ForecastErrors:
         best_margin, best_cost = EDGES[-1], EDGES[-1] * spread_share + lost
         for index in range(len(EDGES) - 1, 0, -1):
             margin = EDGES[index - 1]
-            lost += rate * self.weights[index] * max(0.1, forecast_share + EDGES[index] * spread_share)
+            lost += rate * self.weights[index] * max(_LEAST_RATE, forecast_share + EDGES[index] * spread_share)
             cost = margin * spread_share + lost
             if cost < best_cost:
                 best_margin, best_cost = margin, cost
         return best_margin, best_cost
+
+    def missed_beyond(self, margin: float, *, spread_share: float, forecast_share: float) -> float:
+        """Return the share of requests that come while the error is more than ``margin`` spreads.
+
+        A share of what the level brings, in the terms of ``cheapest_margin``; of a bin that ``margin`` lies in, the
+        part past it counts.
+        """
+        missed = 0.0
+        for index in range(len(EDGES), -1, -1):
+            low = EDGES[index - 1] if index else LOWEST
+            high = EDGES[index] if index < len(EDGES) else HIGHEST
+            if high <= margin:
+                break
+            past = min(1.0, (high - margin) / (high - low))
+            missed += past * self.weights[index] * max(_LEAST_RATE, forecast_share + high * spread_share)
+        return missed / self.total

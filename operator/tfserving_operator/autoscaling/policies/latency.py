@@ -92,6 +92,8 @@ class _Demand:
     rate: float
     when: str
     """Words for what load it is."""
+    left_out: float | None = None
+    """What comes too seldom to be worth the replica that it would take; None where nothing was left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +143,13 @@ def _next_surge(situation: Situation, state: LatencyState) -> LatencyState:
 
 
 def _demand(situation: Situation, state: LatencyState, price: float) -> _Demand:
-    peak = state.forecast.worthwhile_peak(
-        now=situation.moment, horizon_seconds=situation.start_up_seconds + TICK_SECONDS, exchange=price
+    worthwhile = state.forecast.worthwhile_peak(
+        now=situation.moment,
+        horizon_seconds=situation.start_up_seconds + TICK_SECONDS,
+        exchange=price,
+        unit=_whole_replica(situation, state),
     )
+    peak = worthwhile.rate
     seen = situation.history.newest if situation.known_rate is None else situation.known_rate
     if situation.history.bins:
         peak = min(peak, MOST_GROWTH * situation.history.peak(2 * situation.load.window_seconds))
@@ -151,7 +157,16 @@ def _demand(situation: Situation, state: LatencyState, price: float) -> _Demand:
     if backlog > seen or situation.known_rate is None or state.surge_at is not None:
         peak = max(peak, backlog)
     held = _held(situation, state, price)
-    return _Demand(max(peak, held), "of the last minutes may be back" if held > peak else "expected")
+    if held > peak:
+        return _Demand(held, "of the last minutes may be back")
+    return _Demand(peak, "expected", left_out=worthwhile.left_out if peak == worthwhile.rate else None)
+
+
+def _whole_replica(situation: Situation, state: LatencyState) -> float:
+    """What the last replica carries that may be saved, in requests per second; 0 where none may be."""
+    if state.surge_at is not None or state.trim > 1.0:
+        return 0.0
+    return min((each.carries for each in situation.estimates.values()), default=0.0)
 
 
 def _next_recurrence(situation: Situation, state: LatencyState, demand: _Demand) -> Recurrence:
@@ -267,6 +282,8 @@ def _want(situation: Situation, state: LatencyState, demand: _Demand, plan: _Pla
         f"{demand.rate:.4g} requests/s {demand.when} within {situation.start_up_seconds:.0f}s"
         f" at {plan.carries:.4g} a replica"
     )
+    if demand.left_out is not None:
+        words += f" ({demand.left_out:.4g} at times, not worth one more)"
     if state.surge_at is not None:
         rule = ScalingRule.PANIC
     elif _is_hopeless(situation):
