@@ -231,6 +231,19 @@ def test_specific_versions_take_the_place_of_the_default(served_models: ServedMo
     assert served_models.get(namespace)["spec"]["models"] == specific
 
 
+def test_a_version_keeps_all_its_digits(served_models: ServedModels, namespace: str) -> None:
+    numbers = [2**63 - 1, 20240315123045123]
+    model = {**PLAIN_MODELS[0], "versions": {"specific": numbers}, "labels": {"stable": 2**63 - 1}}
+    assert served_models.apply(namespace, _manifest({"models": [model]})) == ""
+    status = {"models": [{"name": "m", "versions": [*numbers, -1]}]}
+    arguments = ["patch", "sm", "case", "--subresource=status", "--type=merge", "--namespace", namespace]
+    served_models.cluster.kubectl(*arguments, "--patch", json.dumps({"status": status}))
+    stored = ServedModel.model_validate(served_models.get(namespace))
+    assert stored.spec.models[0].versions.specific == numbers
+    assert stored.spec.models[0].labels == {"stable": 2**63 - 1}
+    assert stored.status.models[0].versions == [*numbers, -1]
+
+
 def test_two_managers_share_the_models_by_name(served_models: ServedModels, namespace: str) -> None:
     ours, theirs = ({"name": name, "source": {"uri": f"s3://b/{name}"}} for name in ("ours", "theirs"))
     assert served_models.apply(namespace, _manifest({"models": [ours]}), manager="us") == ""

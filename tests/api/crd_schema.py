@@ -44,7 +44,7 @@ def values(schema: Schema) -> st.SearchStrategy[Any]:
                 values(schema["items"]), min_size=schema.get("minItems", 0), max_size=most, unique_by=unique
             )
         case "integer":
-            return st.integers(schema.get("minimum"), schema.get("maximum"))
+            return st.integers(schema.get("minimum", -(2**63)), schema.get("maximum", 2**63 - 1))
         case "number":
             return st.floats(schema.get("minimum") or 0.001, schema["maximum"])
         case "boolean":

@@ -25,6 +25,10 @@ KNOWN_WORDS = {
 RULES = [(path, rule) for path, schema in [("", ROOT), *FIELDS] for rule in schema.get("x-kubernetes-validations", [])]
 
 
+# A server may call a version anything of 64 bits, which the format says.
+ANY_INT64 = "status.models[].versions[]"
+
+
 def _is_bounded(schema: Schema) -> bool:
     if schema.get("x-kubernetes-int-or-string"):
         return "maxLength" in schema
@@ -52,7 +56,7 @@ def test_every_description_is_a_sentence() -> None:
 
 
 def test_every_text_list_map_and_number_is_bounded() -> None:
-    assert [path for path, schema in FIELDS if not _is_bounded(schema)] == []
+    assert [path for path, schema in FIELDS if not _is_bounded(schema)] == [ANY_INT64]
 
 
 def test_every_list_says_how_it_is_merged() -> None:

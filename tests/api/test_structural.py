@@ -43,6 +43,7 @@ class Outer(ApiModel):
     share: Annotated[float, Field(gt=0, le=1)]
     small: Annotated[int, Field(ge=1, le=5)]
     large: int
+    largest: Annotated[int, Field(ge=0, le=2**63 - 1)]
     keyed: dict[Annotated[str, Field(pattern="^k+$")], int]
     anything: dict[str, Any]
     many_words: str
@@ -89,6 +90,11 @@ INNER = {
             "small", {"type": "integer", "format": "int32", "minimum": 1, "maximum": 5}, id="small numbers are int32"
         ),
         pytest.param("large", {"type": "integer", "format": "int64"}, id="unbounded numbers are int64"),
+        pytest.param(
+            "largest",
+            {"type": "integer", "format": "int64", "minimum": 0},
+            id="a bound that float64 rounds is left out",
+        ),
         pytest.param(
             "keyed",
             {

@@ -26,6 +26,16 @@ async def test_a_new_version_on_a_claim_is_reloaded_beside_the_one_that_serves()
     assert not [write for write in world.writes if "Deployment" in write]
 
 
+async def test_a_version_of_any_64_bits_gets_into_the_status() -> None:
+    world, controller, clock = await serving({"models": [CLAIMED]})
+    world.answers = {"digits": (version(2**63 - 1), version(20240315123045123), version(-1))}
+    clock.advance(20)
+    await controller.reconcile(KEY)
+    assert world.model is not None
+    assert world.model["status"]["models"][0]["versions"] == [2**63 - 1, 20240315123045123, -1]
+    assert condition(world, "Ready")["status"] == "True"
+
+
 async def test_a_label_waits_for_its_version() -> None:
     world, controller, clock = await serving({"models": [CLAIMED | {"versions": {"specific": [1]}}]})
     change_spec(world, {"models": [CLAIMED | {"versions": {"specific": [1, 2]}, "labels": {"stable": 2}}]})

@@ -8,6 +8,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
+INT64_MAX = 2**63 - 1
+
 STATED_DEFAULT = "x-tfserving-stated-default"
 """Schema key for a default that the generated CRD states although it is an object; see ``stated_default``."""
 

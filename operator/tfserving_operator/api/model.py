@@ -7,10 +7,13 @@ from urllib.parse import urlsplit
 
 from pydantic import ConfigDict, Field
 
-from tfserving_operator.api.base import ApiModel, cel, set_list, validations
+from tfserving_operator.api.base import INT64_MAX, ApiModel, cel, set_list, validations
 
-VersionNumber = Annotated[int, Field(ge=0, le=2**53 - 1)]
-"""int64 in TensorFlow Serving; kept below 2**53 because JSON tools round beyond it."""
+VersionNumber = Annotated[int, Field(ge=0, le=INT64_MAX)]
+"""int64 as in TensorFlow Serving: timestamps with milliseconds are common, and are beyond the 2**53 that JavaScript
+keeps exactly. The API server, kubectl and this operator keep every digit."""
+ReportedVersion = Annotated[int, Field(ge=-INT64_MAX - 1, le=INT64_MAX)]
+"""What a server may call a version: TensorFlow Serving takes a directory named -1 for one."""
 
 ModelName = Annotated[str, Field(min_length=1, max_length=48, pattern=r"^[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?$")]
 VersionLabel = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9_]+$")]

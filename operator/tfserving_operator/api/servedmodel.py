@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field
 from tfserving_operator.api.autoscaling import Autoscaling, AutoscalingStatus
 from tfserving_operator.api.base import ApiModel, cel, map_list, set_list, stated_default, validations
 from tfserving_operator.api.conditions import Condition
-from tfserving_operator.api.model import Model, VersionNumber
+from tfserving_operator.api.model import Model, ReportedVersion
 from tfserving_operator.api.pool import AnnotationMap, IntOrPercent, Pool, ReplicaCount
 from tfserving_operator.api.server import DEFAULT_SERVER_IMAGE, Batching, Server
 
@@ -215,7 +215,7 @@ class ModelStatus(ApiModel):
     """What the servers say of one model."""
 
     name: Annotated[str, Field(max_length=63)] = Field(description="Name of the model.")
-    versions: Annotated[list[VersionNumber], Field(max_length=64)] = Field(
+    versions: Annotated[list[ReportedVersion], Field(max_length=64)] = Field(
         default_factory=list,
         description="Versions that at least one ready replica reports AVAILABLE, highest first.",
         json_schema_extra=set_list(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from tfserving_operator.api.base import STATED_DEFAULT, ApiModel, cel
+from tfserving_operator.api.base import INT64_MAX, STATED_DEFAULT, ApiModel, cel
 
 Schema = dict[str, Any]
 
@@ -96,7 +96,12 @@ def _convert_number(result: Schema) -> None:
             result[bound.lower()] = limit
             result[f"exclusive{bound}"] = True
     if result.get("type") == "integer":
-        fits_int32 = result.get("maximum", _INT32_MAX + 1) <= _INT32_MAX
+        fits_int32 = result.get("maximum", INT64_MAX) <= _INT32_MAX
+        # The format says these. The API server keeps bounds as float64 and would take rounded ones for none of int64.
+        if result.get("maximum") == INT64_MAX:
+            del result["maximum"]
+        if result.get("minimum") == -INT64_MAX - 1:
+            del result["minimum"]
         result["format"] = "int32" if fits_int32 else "int64"
     elif result.get("type") == "number":
         result["format"] = "double"
