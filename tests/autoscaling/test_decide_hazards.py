@@ -165,13 +165,14 @@ def test_a_schedule_holds_whatever_behavior_says(up: ScalingRules) -> None:
 # Nodes that do not come
 
 
-def waiting_for_nodes(seconds: float, **fields: Any) -> Decision:
+def waiting_for_nodes(seconds: float, *, max_replicas: int | None = None, **fields: Any) -> Decision:
     """The last decision where four of seven replicas are ready and would do, and the others wait for nodes."""
     state, now = knowing(100), NOON
     while now < later(seconds):
         now = later(5, now)
         seen = pool(signals(380, at=now, covered=4), ready=4, desired=7, waiting=3, **fields)
-        decision, state = decide_replicas(observation(seen, spec=spec()), state, now=now)
+        limits = spec(max_replicas=max_replicas)
+        decision, state = decide_replicas(observation(seen, spec=limits), state, now=now)
     return decision
 
 
@@ -179,6 +180,12 @@ def test_replicas_that_wait_for_a_node_are_kept_for_a_while_and_it_is_said() -> 
     decision = waiting_for_nodes(600)
     assert (decision.replicas, decision.rule) == ({"cpu": 7}, ScalingRule.WAITING_FOR_NODE)
     assert "3 that wait for a node are not given up yet" in decision.message
+
+
+def test_no_replica_is_kept_beyond_the_most_because_it_waits_for_a_node() -> None:
+    decision = waiting_for_nodes(60, max_replicas=6)
+    assert (decision.replicas, decision.limit) == ({"cpu": 6}, ScalingRule.MAX_REPLICAS)
+    assert "maxReplicas is 6" in decision.message
 
 
 def test_replicas_that_wait_in_vain_and_are_not_needed_are_given_up() -> None:

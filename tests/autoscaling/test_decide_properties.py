@@ -119,6 +119,7 @@ def test_every_pool_stays_within_its_bounds_and_something_runs(
     assert set(decision.replicas) == {"gpu", "cpu"}
     assert 1 <= decision.replicas["gpu"] <= MOST[0]
     assert 0 <= decision.replicas["cpu"] <= MOST[1]
+    assert spec.max_replicas is None or sum(decision.replicas.values()) <= spec.max_replicas
     assert decision.message
     assert decision.is_limited == (decision.limit is not None)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from datetime import datetime
 
 from tfserving_operator.api.autoscaling import ScalingPolicy
-from tfserving_operator.autoscaling.allocation import TrafficSplit, grown, in_fill_order, shared_out
+from tfserving_operator.autoscaling.allocation import PoolSlot, TrafficSplit, grown, in_fill_order, shared_out
 from tfserving_operator.autoscaling.bounds import Limits, Step, bounded
 from tfserving_operator.autoscaling.decision import Decision, ScalingRule
 from tfserving_operator.autoscaling.explain import told
@@ -147,12 +148,7 @@ def _allocated(
     situation = sight.situation
     slots = situation.slots
     order = want.order or in_fill_order(slots, situation.spec.fill)
-    kept = tuple(
-        replace(slot, fewest=min(slot.most, max(slot.fewest, slot.desired)))
-        if _is_waiting(slot.name, state, situation.now)
-        else slot
-        for slot in slots
-    )
+    kept = _kept(sight, state)
     is_growing = step.total >= sight.desired and not may_move
     shares = grown(step.total, kept, order) if is_growing else shared_out(step.total, kept, order)
     total = sum(shares.values())
@@ -165,6 +161,21 @@ def _allocated(
     elif total < step.total:
         step = step.held_at(total, ScalingRule.MAX_STARTING, f"as many as may start at once are starting: {total}")
     return shares, step
+
+
+def _kept(sight: Sight, state: ScalingState) -> tuple[PoolSlot, ...]:
+    """The pools, those that wait for a node with what they have as their fewest, as far as maxReplicas lets them."""
+    slots, most = sight.situation.slots, sight.situation.spec.max_replicas
+    room = math.inf if most is None else max(0, most - sum(slot.fewest for slot in slots))
+    kept = []
+    for slot in slots:
+        more = min(slot.most, max(slot.fewest, slot.desired)) - slot.fewest
+        if more > 0 and _is_waiting(slot.name, state, sight.situation.now):
+            more = int(min(more, room))
+            room -= more
+            slot = replace(slot, fewest=slot.fewest + more)
+        kept.append(slot)
+    return tuple(kept)
 
 
 def _enough(needed: int, replicas: dict[str, int], sight: Sight) -> int | None:
