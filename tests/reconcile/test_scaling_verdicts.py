@@ -95,10 +95,13 @@ def decision(rule: ScalingRule, *, is_limited: bool, limit: ScalingRule | None =
         (decision(ScalingRule.FORECAST, is_limited=False), False, Reason.AS_WANTED),
         (decision(ScalingRule.MAX_REPLICAS, is_limited=True), True, Reason.MAX_REPLICAS),
         (decision(ScalingRule.FORECAST, is_limited=True, limit=ScalingRule.BUDGET), True, Reason.FLEET_BUDGET),
+        (decision(ScalingRule.NO_TELEMETRY, is_limited=True), True, Reason.HOLD_WITHOUT_TELEMETRY),
+        (decision(ScalingRule.NO_TELEMETRY, is_limited=False), None, Reason.HOLD_WITHOUT_TELEMETRY),
+        (decision(ScalingRule.STARTING_UP, is_limited=False), None, Reason.HOLD_AFTER_START),
     ],
-    ids=["not limited", "by its rule", "by another bound"],
+    ids=["not limited", "by its rule", "by another bound", "held", "not known", "not known yet"],
 )
-def test_a_limit_is_named(made: Decision, is_true: bool, reason: Reason) -> None:
+def test_a_limit_is_named(made: Decision, is_true: bool | None, reason: Reason) -> None:
     verdict = limit_verdict(made)
     assert (verdict.is_true, verdict.reason) == (is_true, reason)
 
@@ -175,9 +178,10 @@ def condition(status: ConditionStatus, reason: str) -> Condition:
     [
         ([], None),
         ([condition(ConditionStatus.FALSE, "StaleSamples")], Verdict(False, Reason.STALE_SAMPLES, "why")),
+        ([condition(ConditionStatus.UNKNOWN, "HoldAfterStart")], Verdict(None, Reason.HOLD_AFTER_START, "why")),
         ([condition(ConditionStatus.FALSE, "OfAnotherVersion")], None),
     ],
-    ids=["none", "known", "of another version"],
+    ids=["none", "known", "unknown", "of another version"],
 )
 def test_what_stands_in_status_is_taken_over(conditions: list[Condition], expected: Verdict | None) -> None:
     assert stands_in_status(conditions, ConditionType.SCALING_ACTIVE) == expected

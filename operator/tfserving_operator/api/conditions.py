@@ -44,7 +44,10 @@ class ConditionType(DocumentedWord):
         "ScalingActive",
         "Autoscaling knows the load well enough to decide; False says what is missing, and replicas are held.",
     )
-    SCALING_LIMITED = "ScalingLimited", "A bound, and not the policy, sets the replicas; the message says which."
+    SCALING_LIMITED = (
+        "ScalingLimited",
+        "A bound, and not the policy, sets the replicas; the message says which. Unknown while the load is.",
+    )
     STALLED = "Stalled", "For kstatus: present and True when only a person can help."
 
 

@@ -12,7 +12,7 @@ from tfserving_operator.api.conditions import Condition, ConditionStatus, Condit
 from tfserving_operator.api.servedmodel import ServedModelSpec
 from tfserving_operator.api.server import duration_micros
 from tfserving_operator.autoscaling.buckets import MeasuredAt, ObjectiveTooShortError, measure_objective
-from tfserving_operator.autoscaling.decision import Decision
+from tfserving_operator.autoscaling.decision import Decision, ScalingRule
 from tfserving_operator.autoscaling.schedules import schedule_problems
 from tfserving_operator.autoscaling.signals import PoolSignals, SignalState
 from tfserving_operator.reconcile.conditions import Verdict
@@ -29,6 +29,8 @@ TELEMETRY_REASONS: Final = frozenset(
     Reason(state.value) for state in SignalState if state not in (SignalState.MEASURED, SignalState.NO_TRAFFIC)
 )
 _AS_WANTED: Final = Verdict(False, Reason.AS_WANTED, "the replicas are what the policy wants")
+_NOT_KNOWN: Final = frozenset({ScalingRule.NO_TELEMETRY, ScalingRule.STARTING_UP})
+"""Rules that hold what runs where it is not known what the policy wants."""
 
 
 @dataclass
@@ -84,9 +86,10 @@ def patience_with(verdict: Verdict) -> timedelta:
 
 
 def limit_verdict(decision: Decision) -> Verdict:
-    """Say whether a bound set the replicas, and which."""
+    """Say whether a bound set the replicas, and which; unknown where nobody knows what the policy would want."""
     if not decision.is_limited:
-        return _AS_WANTED
+        is_known = decision.rule not in _NOT_KNOWN
+        return _AS_WANTED if is_known else Verdict(None, Reason(decision.rule.value), decision.message)
     return Verdict(True, Reason((decision.limit or decision.rule).value), decision.message)
 
 
@@ -95,7 +98,8 @@ def stands_in_status(conditions: Iterable[Condition], condition_type: ConditionT
     found = next((condition for condition in conditions if condition.type == condition_type), None)
     if found is None or found.reason not in list(Reason):
         return None
-    return Verdict(found.status is ConditionStatus.TRUE, Reason(found.reason), found.message)
+    is_true = None if found.status is ConditionStatus.UNKNOWN else found.status is ConditionStatus.TRUE
+    return Verdict(is_true, Reason(found.reason), found.message)
 
 
 PAUSED: Final = Verdict(False, Reason.PAUSED_BY_USER, "spec.paused is true: replicas are left as they are")
