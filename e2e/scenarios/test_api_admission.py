@@ -187,8 +187,11 @@ def _largest_manifest() -> dict[str, Any]:
             },
         },
     }
-    pools = [{"name": f"pool-{i}", **pool} for i in range(8)]
-    return _manifest({"models": models, "server": {"env": env}, "pools": pools})
+    pools = [{"name": f"pool-{i}", "replicas": {"min": 1, "max": 9}, **pool} for i in range(8)]
+    schedule = {"start": "0 12 * * *", "durationSeconds": 600, "minReplicas": 6}
+    schedules = [{"name": f"schedule-{i}", **schedule} for i in range(16)]
+    autoscaling = {"mode": "Auto", "objective": {"latency": "50ms"}, "maxReplicas": 72, "schedules": schedules}
+    return _manifest({"models": models, "server": {"env": env}, "pools": pools, "autoscaling": autoscaling})
 
 
 def test_a_misspelt_field_is_refused(served_models: ServedModels) -> None:

@@ -156,11 +156,11 @@ class Autoscaling(ApiModel):
     model_config = ConfigDict(
         json_schema_extra=validations(
             cel(
-                "!has(self.policy) || self.policy != 'Latency' || has(self.objective)",
+                "self.mode == 'Off' || !has(self.policy) || self.policy != 'Latency' || has(self.objective)",
                 "policy Latency needs an objective, for example {latency: 50ms, percent: 99}",
             ),
             cel(
-                "!has(self.policy) || !(self.policy in ['HPA', 'KPA']) || has(self.target)",
+                "self.mode == 'Off' || !has(self.policy) || !(self.policy in ['HPA', 'KPA']) || has(self.target)",
                 "policies HPA and KPA need a target, for example {metric: RequestsPerSecond, value: 100}",
             ),
             cel(

@@ -95,6 +95,12 @@ def _is_scaled_by_us(spec: str) -> str:
     return f"(has({spec}.autoscaling) && {spec}.autoscaling.mode == 'Auto' && {spec}.autoscaling.policy != 'Fixed')"
 
 
+def _sum_of(bound: str) -> str:
+    """CEL: the sum of ``bound`` over the pools that give it."""
+    given = f"self.pools.filter(pool, has(pool.replicas) && has(pool.replicas.{bound}))"
+    return f"(has(self.pools) ? {given}.map(pool, pool.replicas.{bound}).sum() : 0)"
+
+
 class ServedModelSpec(ApiModel):
     """What shall be served, and on what."""
 
@@ -127,9 +133,26 @@ class ServedModelSpec(ApiModel):
             ),
             cel(
                 "!has(self.autoscaling) || self.autoscaling.mode == 'Off' || !has(self.pools) "
-                "|| self.pools.exists(pool, !has(pool.replicas) || !has(pool.replicas.fixed))",
-                "every pool fixes its replicas, so there is nothing to scale: give a pool min and max instead",
+                "|| self.pools.exists(pool, !has(pool.replicas) || (!has(pool.replicas.fixed) "
+                "&& (!has(pool.replicas.max) || pool.replicas.max > 0)))",
+                "every pool fixes its replicas or has max 0, so there is nothing to scale: give a pool min and a max "
+                "above 0 instead",
                 fieldPath=".autoscaling",
+            ),
+            cel(
+                "!has(self.autoscaling) || self.autoscaling.mode == 'Off' || !has(self.autoscaling.maxReplicas) "
+                f"|| {_sum_of('min')} <= self.autoscaling.maxReplicas",
+                "the pools' min come to more than spec.autoscaling.maxReplicas: raise maxReplicas to their sum or "
+                "lower a min",
+                fieldPath=".autoscaling.maxReplicas",
+            ),
+            cel(
+                "!has(self.autoscaling) || self.autoscaling.mode == 'Off' || !has(self.autoscaling.maxReplicas) "
+                "|| !has(self.autoscaling.schedules) || self.autoscaling.schedules.all(schedule, "
+                f"schedule.minReplicas <= self.autoscaling.maxReplicas + {_sum_of('fixed')})",
+                "a schedule's minReplicas is above spec.autoscaling.maxReplicas and what pools fix, so it cannot be "
+                "kept: raise maxReplicas or lower minReplicas",
+                fieldPath=".autoscaling.schedules",
             ),
             cel(
                 "!has(self.autoscaling) || self.autoscaling.mode == 'Off' || !has(self.pools) "
