@@ -1,15 +1,23 @@
 {{- define "tfserving-operator.name" -}}
-{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+{{- default .Chart.Name .Values.nameOverride }}
 {{- end }}
 
+{{/*
+A Service is called so with "-metrics" at the end, and a Service's name has at most 63 characters and no dot, which the
+name of a release may have.
+*/}}
 {{- define "tfserving-operator.fullname" -}}
-{{- if .Values.fullnameOverride }}
-{{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" }}
-{{- else if contains (include "tfserving-operator.name" .) .Release.Name }}
-{{- .Release.Name | trunc 63 | trimSuffix "-" }}
-{{- else }}
-{{- printf "%s-%s" .Release.Name (include "tfserving-operator.name" .) | trunc 63 | trimSuffix "-" }}
+{{- $name := include "tfserving-operator.name" . }}
+{{- $full := contains $name .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name $name) }}
+{{- default ($full | replace "." "-") .Values.fullnameOverride | trunc 55 | trimSuffix "-" }}
 {{- end }}
+
+{{/*
+Roles are in places that releases share: the cluster, and the namespaces that are watched. A colon is in no namespace
+and in no other name, so that no two releases meet.
+*/}}
+{{- define "tfserving-operator.roleName" -}}
+{{ .Release.Namespace }}:{{ include "tfserving-operator.fullname" . }}
 {{- end }}
 
 {{- define "tfserving-operator.selectorLabels" -}}
@@ -22,6 +30,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{ include "tfserving-operator.selectorLabels" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
+{{- end }}
+
+{{/* Labels of the user's beside the chart's, and in place of those of the same name. */}}
+{{- define "tfserving-operator.labelsBeside" -}}
+{{- merge (dict) (default dict .more) (include "tfserving-operator.labels" .context | fromYaml) | toYaml }}
 {{- end }}
 
 {{- define "tfserving-operator.serviceAccountName" -}}
