@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,7 +54,9 @@ def operator_container(manifests: Sequence[Manifest]) -> Manifest:
 
 
 def environment(manifests: Sequence[Manifest]) -> dict[str, str]:
-    return {variable["name"]: variable["value"] for variable in operator_container(manifests)["env"]}
+    variables = [(variable["name"], variable["value"]) for variable in operator_container(manifests)["env"]]
+    assert len(dict(variables)) == len(variables), "server-side apply refuses a name that is there twice"
+    return dict(variables)
 
 
 def operator_settings(manifests: Sequence[Manifest]) -> Settings:
@@ -72,7 +76,7 @@ def test_by_default_the_operator_watches_all_namespaces_with_one_cluster_role(he
     assert environment(manifests)["TFSERVING_OPERATOR_WATCH_NAMESPACES"] == ""
     assert not of_kind(manifests, "Role")
     bindings = of_kind(manifests, "ClusterRoleBinding")
-    assert [binding["roleRef"]["name"] for binding in bindings] == ["test-tfserving-operator"]
+    assert [binding["roleRef"]["name"] for binding in bindings] == ["operators:test-tfserving-operator"]
 
 
 def test_with_a_list_of_namespaces_it_has_the_same_rights_there_and_none_elsewhere(helm: Path) -> None:
@@ -163,6 +167,104 @@ def test_every_optional_value_shows_in_the_manifests(helm: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "value"),
+    [("LOG_LEVEL", "debug"), ("WATCH_NAMESPACES", "team-a"), ("PROMETHEUS_POD_LABEL", "pod_name")],
+)
+def test_a_variable_of_the_users_takes_the_place_of_the_charts(helm: Path, name: str, value: str) -> None:
+    full_name = f"TFSERVING_OPERATOR_{name}"
+    manifests = rendered(helm, values={"extraEnv": [{"name": full_name, "value": value}]})
+    assert environment(manifests)[full_name] == value
+
+
+def test_labels_and_annotations_of_the_users_take_the_place_of_the_charts(helm: Path) -> None:
+    key = "app.kubernetes.io/managed-by"
+    given = {key: "platform", "kubectl.kubernetes.io/default-container": "sidecar"}
+    monitor = {"enabled": True, "labels": given}
+    manifests = rendered(
+        helm,
+        values={
+            "podAnnotations": given,
+            "metrics": {"serviceMonitor": monitor, "podMonitor": monitor},
+            "modelServers": {"podMonitor": monitor},
+        },
+    )
+    monitors = of_kind(manifests, "ServiceMonitor") + of_kind(manifests, "PodMonitor")
+    assert [one["metadata"]["labels"][key] for one in monitors] == ["platform"] * 3
+    (deployment,) = of_kind(manifests, "Deployment")
+    # The annotation says which container the chart itself made.
+    annotations = deployment["spec"]["template"]["metadata"]["annotations"]
+    assert annotations["kubectl.kubernetes.io/default-container"] == "operator"
+
+
+def test_two_installs_of_one_name_share_no_object(helm: Path) -> None:
+    """Neither in the cluster, nor in a namespace that both watch."""
+
+    def objects(namespace: str, *settings: str) -> set[tuple[str, str, str]]:
+        manifests = rendered(helm, *settings, namespace=namespace)
+        return {(one["kind"], one["metadata"].get("namespace", ""), one["metadata"]["name"]) for one in manifests}
+
+    for settings in ((), ("watchNamespaces={team}",)):
+        assert not objects("a", *settings) & objects("b", *settings)
+
+
+@pytest.mark.parametrize(
+    "release",
+    ["r" * 53, f"{'r' * 36}-tfserving-operator"[:53], "my.release", f"{'r' * 54}"[:35] + "-a.b"],
+    ids=["long", "long with the chart's name", "dotted", "long and dotted"],
+)
+def test_no_name_is_longer_or_other_than_its_object_may_have(helm: Path, release: str) -> None:
+    everything = (
+        "modelServers.podMonitor.enabled=true",
+        "metrics.serviceMonitor.enabled=true",
+        "prometheus.url=http://p",
+    )
+    manifests = rendered(helm, *everything, release=release)
+    (service,) = of_kind(manifests, "Service")
+    assert re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", service["metadata"]["name"])
+    assert max(len(one["metadata"]["name"]) for one in manifests) <= 253
+    names = [one["metadata"]["name"].removesuffix("-metrics") for one in [*of_kind(manifests, "Deployment"), service]]
+    assert names[0] == names[1]
+
+
+def value_paths(values: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for name, below in values.items():
+        yield (*above, name)
+        if isinstance(below, dict):
+            yield from value_paths(below, (*above, name))
+
+
+NEEDED = {"image", "image.repository", "serviceAccount", "serviceAccount.create", "rbac", "rbac.create"}
+"""Values without which there is no chart to speak of."""
+
+
+def test_a_value_that_is_not_there_leaves_a_default_or_is_asked_for_by_name(helm: Path) -> None:
+    """As those that a release added are not, after ``helm upgrade --reuse-values``."""
+    everything_on = ("modelServers.podMonitor", "metrics.serviceMonitor", "metrics.podMonitor")
+    for path in value_paths(yaml.safe_load((CHART / "values.yaml").read_text())):
+        values: Any = None
+        for name in reversed(path):
+            values = {name: values}
+        enabled = [f"{one}.enabled=true" for one in everything_on if path[0] != one.split(".")[0]]
+        if (place := ".".join(path)) in NEEDED:
+            with pytest.raises(CommandFailed, match=f"missing property '{path[-1]}'"):
+                rendered(helm, *enabled, values=values)
+        else:
+            settings = operator_settings(rendered(helm, *enabled, values=values))
+            assert settings.prometheus_pool_label == "tfserving_dev_pool", place
+
+
+@pytest.mark.parametrize(
+    ("interval", "is_one"),
+    [("15s", True), ("1m30s", True), ("1h", True), ("500ms", True), ("often", False), ("30s1m", False), ("", False)],
+)
+def test_an_interval_is_what_prometheus_takes_for_one(helm: Path, interval: str, is_one: bool) -> None:
+    values = {"metrics": {"podMonitor": {"enabled": True, "interval": interval}}}
+    with contextlib.nullcontext() if is_one else pytest.raises(CommandFailed, match="/metrics/podMonitor/interval"):
+        (monitor,) = of_kind(rendered(helm, values=values), "PodMonitor")
+        assert monitor["spec"]["podMetricsEndpoints"][0]["interval"] == interval
+
+
+@pytest.mark.parametrize(
     ("setting", "kind"),
     [("metrics.serviceMonitor", "ServiceMonitor"), ("metrics.podMonitor", "PodMonitor")],
 )
@@ -197,13 +299,18 @@ NUMBER_LIKE: Mapping[str, Any] = {
     "prometheus": {
         "url": "http://16",
         "bearerToken": {"secretName": "17", "key": "18"},
-        "basicAuth": {"secretName": "19", "usernameKey": "20", "passwordKey": "21"},
         "headers": {"22": "23"},
         "secretHeaders": {"24": {"secretName": "25", "key": "26"}},
         "ca": {"secretName": "27", "key": "28"},
         "clientCertificate": {"secretName": "29", "certificateKey": "30", "keyKey": "31"},
         "matchers": {"a": "32"},
-        "namespaces": {"33": {"url": "http://34", "headers": {"35": "36"}}},
+        "namespaces": {
+            "33": {
+                "url": "http://34",
+                "headers": {"35": "36"},
+                "basicAuth": {"secretName": "19", "usernameKey": "20", "passwordKey": "21"},
+            }
+        },
     },
 }
 """Every free text of the values, as one that YAML takes for a number where it is not quoted."""
@@ -251,7 +358,19 @@ def test_a_text_that_looks_like_a_number_stays_a_text(helm: Path, names: Manifes
         ("concurrency=0", "/concurrency"),
         ("watchNamespaces={Team_A}", "/watchNamespaces/0"),
         ("replicas=2", "replicas"),
-        ("metrics.podMonitor.interval=often", "/metrics/podMonitor/interval"),
+        ("extraEnv[0].name=A,extraEnv[0].foo=1", "/extraEnv/0"),
+        ("extraEnv[0].value=A", "/extraEnv/0"),
+        ("extraEnv[0].name=TFSERVING_OPERATOR_HEALTH_PORT,extraEnv[0].value=x", "extraEnv: leave out .*_HEALTH_PORT"),
+        ("tolerations={1}", "/tolerations/0"),
+        ("tolerations[0].efect=NoSchedule", "/tolerations/0"),
+        ("imagePullSecrets[0].names=x", "/imagePullSecrets/0"),
+        ("affinity.podAfinity.x=y", "/affinity"),
+        ("resources.limit.memory=1Gi", "/resources"),
+        (r"podLabels.app\.kubernetes\.io/name=x", "podLabels: leave out app.kubernetes.io/name"),
+        (r"podLabels.app\.kubernetes\.io/instance=x", "podLabels: leave out app.kubernetes.io/instance"),
+        ("nameOverride=A_b", "/nameOverride"),
+        ("fullnameOverride=a.b", "/fullnameOverride"),
+        (f"fullnameOverride={'a' * 56}", "/fullnameOverride"),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(helm: Path, setting: str, named: str) -> None:

@@ -18,6 +18,7 @@ from e2e.scenarios.test_chart import (
     rendered,
 )
 from tfserving_operator.clients.prometheus_endpoint import PrometheusAddresses
+from tfserving_operator.clients.promql import TAKEN_LABELS
 
 __all__ = ["helm"]
 
@@ -117,10 +118,54 @@ def test_a_short_tick_alone_is_enough_to_start_with(helm: Path, given: Manifest,
     assert operator_settings(rendered(helm, values=given)).prometheus_timeout_seconds == timeout_seconds
 
 
-def test_a_timeout_as_long_as_the_tick_stops_the_start(helm: Path) -> None:
-    given = {"autoscaling": {"tickSeconds": 1}, "prometheus": {"timeoutSeconds": 1}}
-    with pytest.raises(ValueError, match=r"prometheus_timeout_seconds \(1\) must be shorter than"):
-        operator_settings(rendered(helm, values=given))
+CREDENTIALS = "prometheus.url=http://p,prometheus.bearerToken.secretName=a"
+EXCLUSIVE = "prometheus: bearerToken, basicAuth and a header Authorization exclude each other"
+SECRET_HEADERS = "prometheus.secretHeaders"
+OWN = "prometheus.namespaces.team-a"
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (f"{CREDENTIALS},prometheus.basicAuth.secretName=b", EXCLUSIVE),
+        (f"{CREDENTIALS},prometheus.headers.authorization=b", EXCLUSIVE),
+        (f"{CREDENTIALS},{SECRET_HEADERS}.Authorization.secretName=b,{SECRET_HEADERS}.Authorization.key=c", EXCLUSIVE),
+        (f"{OWN}.url=http://p,{OWN}.bearerToken.secretName=a,{OWN}.basicAuth.secretName=b", f"{OWN}: bearerToken, b"),
+        (
+            f"prometheus.url=http://p,prometheus.headers.X-A=b,{SECRET_HEADERS}.x-a.secretName=b,{SECRET_HEADERS}.x-a.key=c",
+            "a header is there twice",
+        ),
+        ("prometheus.url=https://p,prometheus.ca.secretName=a,prometheus.insecureSkipVerify=true", "ca has no effect"),
+        ("prometheus.timeoutSeconds=2", r"timeoutSeconds \(2\) must be shorter than autoscaling.tickSeconds \(2\)"),
+        ("prometheus.timeoutSeconds=1,autoscaling.tickSeconds=1", "must be shorter"),
+        ("prometheus.labels.pod=namespace", "must differ"),
+        ("prometheus.url=http://p/api/v1", "prometheus.url: leave out /api/v1"),
+        (f"{OWN}.url=http://p/x/api/v1/", f"{OWN}.url: leave out /api/v1"),
+        ("prometheus.url=http://p,prometheus.matchers.namespace=x", "prometheus.matchers: leave out namespace"),
+        ("prometheus.url=http://p,prometheus.matchers.le=x", "prometheus.matchers: leave out le"),
+        ("prometheus.bearerToken.secretName=a", "bearerToken has no effect without prometheus.url"),
+        (f"{OWN}.url=http://p,prometheus.matchers.cluster=a", "matchers has no effect without prometheus.url"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused_with_what_to_write(
+    helm: Path, settings: str, words: str
+) -> None:
+    with pytest.raises(CommandFailed, match=words):
+        rendered(helm, settings)
+
+
+@pytest.mark.parametrize("label", sorted(TAKEN_LABELS))
+def test_a_label_that_the_queries_need_for_something_else_is_refused(helm: Path, label: str) -> None:
+    with pytest.raises(CommandFailed, match=f"prometheus.labels.pod: {label} means something else"):
+        rendered(helm, f"prometheus.labels.pod={label}")
+
+
+@pytest.mark.parametrize("url", ["http://p", "https://a.b-c:65535/x/y", "http://[fd00::1]:9090", "http://10.0.0.1/"])
+def test_an_address_that_the_operator_takes_passes_the_chart(helm: Path, url: str) -> None:
+    manifests = rendered(helm, values={"prometheus": {"url": url}})
+    endpoint = addresses(manifests).endpoint_of("any")
+    assert endpoint is not None
+    assert endpoint.url == url.rstrip("/")
 
 
 @pytest.mark.parametrize(
@@ -128,6 +173,13 @@ def test_a_timeout_as_long_as_the_tick_stops_the_start(helm: Path) -> None:
     [
         "prometheus.url=http://user:password@host",
         "prometheus.url=prometheus:9090",
+        "prometheus.url=http://p:abc",
+        "prometheus.url=http://p:65536",
+        "prometheus.url=http:///x",
+        "prometheus.url=http://p q",
+        f"{OWN}.url=http://p q",
+        "prometheus.url=http://p,prometheus.matchers.__name__=x",
+        "prometheus.labels.pod=__pod",
         "prometheus.labels.pool=a-b",
         "prometheus.namespaces.team-a.token=x",
         "prometheus.namespaces.Team.url=http://a",
@@ -152,6 +204,29 @@ def test_the_pod_monitor_gives_targets_the_labels_of_their_pool(
 
     assert monitor["metadata"]["labels"]["release"] == "monitoring"
     assert monitor["spec"]["namespaceSelector"] == selector
-    assert monitor["spec"]["podTargetLabels"] == ["tfserving.dev/servedmodel", "tfserving.dev/pool"]
     (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
     assert (endpoint["port"], endpoint["path"]) == ("rest", "/monitoring/prometheus/metrics")
+
+
+@pytest.mark.parametrize(
+    ("prometheus", "interval"),
+    [
+        ({}, "15000ms"),
+        ({"scrapeIntervalSeconds": 7.5, "labels": {"namespace": "ns", "servedModel": "sm", "pool": "p"}}, "7500ms"),
+    ],
+    ids=["as it comes", "all else"],
+)
+def test_the_pod_monitor_scrapes_as_the_operator_is_told(helm: Path, prometheus: Manifest, interval: str) -> None:
+    manifests = rendered(helm, "modelServers.podMonitor.enabled=true", values={"prometheus": prometheus})
+    (monitor,) = of_kind(manifests, "PodMonitor")
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    settings = operator_settings(manifests)
+
+    assert endpoint["interval"] == interval == f"{settings.prometheus_scrape_interval_seconds * 1000:.0f}ms"
+    labels = settings.scrape_labels()
+    assert {relabeling["targetLabel"]: relabeling["sourceLabels"] for relabeling in endpoint["relabelings"]} == {
+        labels.namespace: ["__meta_kubernetes_namespace"],
+        labels.served_model: ["__meta_kubernetes_pod_label_tfserving_dev_servedmodel"],
+        labels.pool: ["__meta_kubernetes_pod_label_tfserving_dev_pool"],
+        labels.pod: ["__meta_kubernetes_pod_name"],
+    }

@@ -73,6 +73,13 @@ def test_a_tfs_command_that_a_page_names_exists_and_takes_these_arguments(words:
     assert click_complaint(tfs.commands[name], arguments) is None
 
 
+def test_no_page_upgrades_without_the_values_that_the_new_chart_adds() -> None:
+    blocks = [fenced for page in PAGES for fenced, _ in FENCED_OR_INLINE.findall(page.read_text())]
+    upgrades = [block for block in blocks if "helm upgrade" in block]
+    assert any("--reset-then-reuse-values" in block for block in upgrades)
+    assert not [block for block in upgrades if "--reuse-values" in block]
+
+
 def test_the_usual_commands_are_among_those_checked() -> None:
     found = {" ".join([program, *words[:2]]) for _, program, words in named_commands()}
     assert found >= {"python -m e2e.cluster up", "python -m e2e.load http://SERVICE.NAMESPACE:8501/v1/models/MODEL:predict",

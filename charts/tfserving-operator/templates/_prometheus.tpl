@@ -5,11 +5,13 @@
 {{/* All addresses by the directory of their files: "default", and "namespaces/NAME". */}}
 {{- define "tfserving-operator.prometheus.endpoints" -}}
 {{- $endpoints := dict }}
-{{- if .Values.prometheus.url }}
-{{- $_ := set $endpoints "default" (pick .Values.prometheus "url" "bearerToken" "basicAuth" "headers" "secretHeaders" "ca" "clientCertificate" "insecureSkipVerify" "matchers") }}
+{{- with .Values.prometheus }}
+{{- if .url }}
+{{- $_ := set $endpoints "default" (pick . "url" "bearerToken" "basicAuth" "headers" "secretHeaders" "ca" "clientCertificate" "insecureSkipVerify" "matchers") }}
 {{- end }}
-{{- range $namespace, $endpoint := .Values.prometheus.namespaces }}
+{{- range $namespace, $endpoint := .namespaces }}
 {{- $_ := set $endpoints (printf "namespaces/%s" $namespace) $endpoint }}
+{{- end }}
 {{- end }}
 {{- toYaml $endpoints }}
 {{- end }}
@@ -22,7 +24,7 @@
 default:
   {{- include "tfserving-operator.prometheus.endpoint" (dict "endpoint" . "directory" (printf "%s/default" $root)) | nindent 2 }}
 {{- end }}
-{{- with .Values.prometheus.namespaces }}
+{{- with (.Values.prometheus).namespaces }}
 namespaces:
   {{- range $namespace, $endpoint := . }}
   {{ $namespace | quote }}:
@@ -113,10 +115,13 @@ matchers: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
 
+{{/* Each line begins with a new one: all of them may be left out. */}}
 {{- define "tfserving-operator.prometheus.env" -}}
-{{- with .Values.prometheus -}}
+{{- with .Values.prometheus }}
+{{- with .scrapeIntervalSeconds }}
 - name: TFSERVING_OPERATOR_PROMETHEUS_SCRAPE_INTERVAL_SECONDS
-  value: {{ .scrapeIntervalSeconds | quote }}
+  value: {{ . | quote }}
+{{- end }}
 {{- with .timeoutSeconds }}
 - name: TFSERVING_OPERATOR_PROMETHEUS_TIMEOUT_SECONDS
   value: {{ . | quote }}
@@ -125,7 +130,8 @@ matchers: {{- toYaml . | nindent 2 }}
 - name: TFSERVING_OPERATOR_PROMETHEUS_MAX_SAMPLE_AGE_SECONDS
   value: {{ . | quote }}
 {{- end }}
-{{- with .labels }}
+{{- end }}
+{{- with include "tfserving-operator.prometheus.labels" . | fromYaml }}
 - name: TFSERVING_OPERATOR_PROMETHEUS_NAMESPACE_LABEL
   value: {{ .namespace | quote }}
 - name: TFSERVING_OPERATOR_PROMETHEUS_SERVED_MODEL_LABEL
@@ -135,9 +141,17 @@ matchers: {{- toYaml . | nindent 2 }}
 - name: TFSERVING_OPERATOR_PROMETHEUS_POD_LABEL
   value: {{ .pod | quote }}
 {{- end }}
-{{- end }}
 {{- if include "tfserving-operator.prometheus.config" . }}
 - name: TFSERVING_OPERATOR_PROMETHEUS_CONFIG_FILE
   value: {{ include "tfserving-operator.prometheus.directory" . }}/prometheus.yaml
 {{- end }}
+{{- end }}
+
+{{/* Labels by which a target is known, as the Prometheus operator names them where the values do not. */}}
+{{- define "tfserving-operator.prometheus.labels" -}}
+{{- $labels := default dict (.Values.prometheus).labels }}
+namespace: {{ default "namespace" $labels.namespace | quote }}
+servedModel: {{ default "tfserving_dev_servedmodel" $labels.servedModel | quote }}
+pool: {{ default "tfserving_dev_pool" $labels.pool | quote }}
+pod: {{ default "pod" $labels.pod | quote }}
 {{- end }}

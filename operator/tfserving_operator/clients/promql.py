@@ -33,7 +33,7 @@ _REQUEST_COUNT = ":tensorflow:serving:request_count"
 _QUEUE_LATENCY = ":tensorflow:serving:batching_session:queuing_latency_bucket"
 _BATCH_SIZE = ":tensorflow:serving:batching_session:processed_batch_size_bucket"
 _LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
-_TAKEN_LABELS = frozenset({"le", "status", "job", "instance", "API", "model_name", "entrypoint", SITUATION_LABEL})
+TAKEN_LABELS = frozenset({"le", "status", "job", "instance", "API", "model_name", "entrypoint", SITUATION_LABEL})
 _PAST_SECONDS = (600, 3600, 6 * 3600, 24 * 3600)
 
 
@@ -71,7 +71,7 @@ def label_name(name: str) -> str:
     """Return ``name`` if it may be a label of a target; ValueError otherwise."""
     if not _LABEL_NAME.fullmatch(name) or name.startswith("__"):
         raise ValueError(f"{name!r} is not a label that a target can have: letters, digits and _, not __ at the start")
-    if name in _TAKEN_LABELS:
+    if name in TAKEN_LABELS:
         raise ValueError(f"{name!r} means something else in these queries: choose another label")
     return name
 
