@@ -34,6 +34,30 @@ async def updated(world: World, controller: Controller, clock: Clock, status: di
     await controller.reconcile(KEY)
 
 
+@pytest.mark.parametrize(
+    ("replicas", "said"),
+    [
+        (2, "every pool runs what the spec says"),
+        (9, "every pool runs what the spec says; spec.replicas is 9, and the pools' max allow 3: raise a max for more"),
+        (
+            0,
+            "every pool runs what the spec says; spec.replicas is 0, and the pools' min ask for 1: "
+            "lower a min for fewer",
+        ),
+    ],
+    ids=["within the bounds", "above", "below"],
+)
+async def test_replicas_that_the_pools_do_not_allow_are_told_of(replicas: int, said: str) -> None:
+    pools = [
+        {"name": "default", "replicas": {"min": 1, "max": 3}},
+        {"name": "more", "replicas": {"max": 0}},
+        {"name": "base", "replicas": {"fixed": 1}},
+    ]
+    world, _, _ = await serving({"models": [CLAIMED], "pools": pools, "replicas": replicas})
+    progressing = condition(world, "Progressing")
+    assert (progressing["reason"], progressing["message"]) == ("UpToDate", said)
+
+
 async def test_a_label_that_points_nowhere_does_not_stop_a_rollout_that_moves() -> None:
     world, controller, clock = await serving({"models": [CLAIMED | {"labels": {"stable": 7}}]})
     clock.advance(60)

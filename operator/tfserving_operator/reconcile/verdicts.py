@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tfserving_operator.api.autoscaling import AutoscalingMode
 from tfserving_operator.api.conditions import Reason
 from tfserving_operator.api.servedmodel import ModelStatus
 from tfserving_operator.reconcile.conditions import Verdict
@@ -12,7 +13,9 @@ from tfserving_operator.reconcile.observed import Observed
 from tfserving_operator.reconcile.plan import Plan, Refusal
 from tfserving_operator.reconcile.pod_view import PodPhase
 from tfserving_operator.reconcile.pool_state import PoolState
+from tfserving_operator.reconcile.wanted_replicas import scaling_mode
 from tfserving_operator.reconcile.wording import version_summary
+from tfserving_operator.resources.replicas import scaled_pools
 
 
 def decide_ready(
@@ -53,8 +56,25 @@ def decide_progressing(
         if reloading:
             message = f"{len(reloading)} replicas are told new versions or labels"
             return Verdict(True, Reason.RELOADING_CONFIG, message)
-        return Verdict(False, Reason.UP_TO_DATE, "every pool runs what the spec says")
+        return Verdict(False, Reason.UP_TO_DATE, f"every pool runs what the spec says{_unmet_replicas(observed, plan)}")
     return Verdict(True, _progress_reason(unfinished), "; ".join(_progress_text(pool, plan) for pool in unfinished))
+
+
+def _unmet_replicas(observed: Observed, plan: Plan) -> str:
+    """Say that the pools' bounds do not allow spec.replicas; it is not refused, as autoscalers ask for what they like.
+
+    Nothing where mode Auto sets the replicas: ScalingLimited is about them.
+    """
+    spec = observed.model.spec
+    pools = scaled_pools(spec.pools)
+    if not pools or plan.applied is not None or scaling_mode(spec) is AutoscalingMode.AUTO:
+        return ""
+    total = sum(plan.replicas[pool.name] for pool in pools)
+    if total < spec.replicas:
+        return f"; spec.replicas is {spec.replicas}, and the pools' max allow {total}: raise a max for more"
+    if total > spec.replicas:
+        return f"; spec.replicas is {spec.replicas}, and the pools' min ask for {total}: lower a min for fewer"
+    return ""
 
 
 def _obstacles(unfinished: Sequence[PoolState], plan: Plan) -> list[tuple[Reason, str]]:
