@@ -85,6 +85,10 @@ def merged(base: Fields, overlay: Fields) -> Fields:
         (server_with(securityContext={"capabilities": {}}), "securityContext.capabilities belongs to the operator"),
         (server_with(env=[{"name": "NVIDIA_VISIBLE_DEVICES", "value": "all"}]), "env[NVIDIA_VISIBLE_DEVICES] is res"),
         (
+            server_with(volumeMounts=[{"name": "x", "mountPath": "/usr/bin"}]),
+            "volumeMounts[/usr/bin] would cover",
+        ),
+        (
             server_with(volumeMounts=[{"name": "x", "mountPath": "/models/digits"}]),
             "volumeMounts[/models/digits] would",
         ),
@@ -100,6 +104,7 @@ def merged(base: Fields, overlay: Fields) -> Fields:
             server_with(volumeMounts={}),
             "containers[server].volumeMounts must be a list of objects that each have a mou",
         ),
+        ({"initContainers": [{"name": "server"}]}, "initContainers[server] is made by the operator"),
         ({"initContainers": [{"name": "fetch-m"}]}, "initContainers[fetch-m] is made by the operator"),
         ({"volumes": [{"name": "models-config"}]}, "volumes[models-config] is made by the operator"),
     ],

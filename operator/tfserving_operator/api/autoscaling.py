@@ -14,6 +14,8 @@ from tfserving_operator.api.server import Duration
 
 Name = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
 Seconds = Annotated[int, Field(ge=0, le=86_400)]
+StatedReplicas = Annotated[int, Field(ge=0, le=2**31 - 1)]
+"""Replicas in status: whatever a Deployment can have."""
 TotalReplicas = Annotated[int, Field(ge=1, le=10_000)]
 
 
@@ -56,6 +58,10 @@ class Objective(ApiModel):
             cel(
                 "duration(self.latency) >= duration('10us')",
                 "latency must be 10us or more: TensorFlow Serving's first latency bucket ends there",
+            ),
+            cel(
+                "duration(self.latency) <= duration('1475s')",
+                "latency must be 1475s or less: TensorFlow Serving's last latency bucket ends there",
             ),
         )
     )
@@ -259,13 +265,13 @@ class RecommendedReplicas(ApiModel):
     """What one pool should have."""
 
     name: Annotated[str, Field(max_length=63)] = Field(description="Name of the pool.")
-    replicas: Annotated[int, Field(ge=0)] = Field(description="Replicas that autoscaling wants it to have.")
+    replicas: StatedReplicas = Field(description="Replicas that autoscaling wants it to have.")
 
 
 class AppliedReplicas(ApiModel):
     """What mode Auto last made of the replicas; it is kept after mode Auto ends, until spec.replicas is changed."""
 
-    spec_replicas: Annotated[int, Field(ge=0)] = Field(
+    spec_replicas: StatedReplicas = Field(
         description="What spec.replicas was meanwhile; when it says something else and mode is not Auto, it counts "
         "again."
     )

@@ -16,8 +16,10 @@ ReportedVersion = Annotated[int, Field(ge=-INT64_MAX - 1, le=INT64_MAX)]
 """What a server may call a version: TensorFlow Serving takes a directory named -1 for one."""
 
 ModelName = Annotated[str, Field(min_length=1, max_length=48, pattern=r"^[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?$")]
-VersionLabel = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9_]+$")]
-ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
+# The length stands in the pattern, as structural schemas bound a map's keys by nothing else.
+VersionLabel = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9_]{1,63}$")]
+_SUBDOMAIN = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
+ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=f"^{_SUBDOMAIN}$")]
 
 FETCHED_SCHEMES = frozenset({"s3", "gs", "https", "http"})
 
@@ -51,12 +53,12 @@ class ModelSource(ApiModel):
                 fieldPath=".sizeLimit",
             ),
             cel(
-                "!self.uri.startsWith('file://') || self.uri.startsWith('file:///')",
-                "a file uri has three slashes, for example file:///srv/models/mnist",
+                "!self.uri.startsWith('file://') || self.uri.matches('^file:///+[^/]')",
+                "a file uri has three slashes and a directory, for example file:///srv/models/mnist",
                 fieldPath=".uri",
             ),
             cel(
-                "!self.uri.startsWith('pvc://') || self.uri.matches('^pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/|$)')",
+                f"!self.uri.startsWith('pvc://') || self.uri.matches('^pvc://{_SUBDOMAIN}(/|$)')",
                 "a pvc uri begins with the claim's name, for example pvc://models/mnist",
                 fieldPath=".uri",
             ),
@@ -66,14 +68,39 @@ class ModelSource(ApiModel):
                 fieldPath=".uri",
             ),
             cel(
+                "!self.uri.matches('^(s3|gs)://[^/]') "
+                "|| self.uri.matches('^(s3|gs)://[A-Za-z0-9]([-A-Za-z0-9._]*[A-Za-z0-9])?(/|$)')",
+                "a bucket's name has letters, digits, dots, dashes and underscores, and begins and ends with a letter "
+                "or digit: write for example s3://bucket/models/mnist",
+                fieldPath=".uri",
+            ),
+            cel(
+                "!self.uri.matches('^(s3|gs)://[^?#]*[?#]')",
+                "an s3 or gs uri has no query and no fragment: remove what begins with ? or #",
+                fieldPath=".uri",
+            ),
+            cel(
+                "!self.uri.startsWith('http') || !self.uri.contains('#') "
+                "|| self.uri.matches('^[^#]*#sha256=[0-9A-Fa-f]{64}$')",
+                "after # stands sha256= and the 64 hexadecimal digits of the archive: correct or remove it",
+                fieldPath=".uri",
+            ),
+            cel(
+                "!self.uri.matches('^https?://[^/]*:[0-9]*(/|$)') "
+                "|| self.uri.matches('^https?://[^/]*:[0-9]{1,4}(/|$)') "
+                "|| (self.uri.matches('^https?://[^/]*:[0-9]{5}(/|$)') && int(url(self.uri).getPort()) < 65536)",
+                "the port of a uri is a number up to 65535: correct it, or leave it out with its colon",
+                fieldPath=".uri",
+            ),
+            cel(
                 "!self.uri.startsWith('http') || self.uri.matches('^https?://[^/@]+(/|$)')",
                 "write https://HOST/PATH without a user name or password: those belong into the Secret that "
                 "source.credentials names",
                 fieldPath=".uri",
             ),
             cel(
-                "!self.uri.matches('/[.][.](/|$)')",
-                "the uri must not climb with /../: write the path that is meant",
+                "!self.uri.matches('/[.][.]?(/|$)')",
+                "the uri must not have /./ or /../ in it: write the path that is meant",
                 fieldPath=".uri",
             ),
             cel(
@@ -104,8 +131,9 @@ class ModelSource(ApiModel):
         "unpacked beside itself. Left out: what the node has.",
         json_schema_extra=validations(
             cel(
-                "isQuantity(self) && quantity(self).isGreaterThan(quantity('0'))",
-                "write a quantity, for example 500Mi or 20Gi",
+                # So that 20m, which is a fiftieth of a byte, is not taken for 20 megabytes.
+                "isQuantity(self) && quantity(self).compareTo(quantity('1k')) >= 0",
+                "write a quantity of 1k or more, for example 500Mi or 20Gi",
             )
         ),
     )

@@ -13,8 +13,12 @@ SERVER_PORTS = {"rest": 8501, "grpc": 8500}
 """Ports of the server by their names: no other container of the pod may have one of either."""
 SERVER_MOUNT_TREES = ("/etc/tfserving", "/models")
 """Directories in which the operator mounts the server's files: nothing else is mounted there or below."""
-SERVER_MOUNT_POINTS = ("/", "/etc", "/tmp")  # noqa: S108 - paths inside the container
-"""What lies above those, and the volume for temporary files: nothing else is mounted just there."""
+SERVER_BINARY = "/usr/bin/tensorflow_model_server"
+SERVER_MOUNT_POINTS = (
+    *("/", "/etc", "/tmp"),  # noqa: S108 - paths inside the container
+    *("/bin", "/bin/bash", "/usr", "/usr/bin", "/usr/bin/bash", SERVER_BINARY),
+)
+"""What lies above those, the volume for temporary files, and what is run: nothing else is mounted just there."""
 OWNED_SERVER_FIELDS = (
     "args",
     "command",
@@ -30,7 +34,7 @@ OWNED_SERVER_FIELDS = (
 """What podTemplate may not set in the container named server."""
 OWNED_RESOURCES = ("limits", "requests")
 """What podTemplate may not set in the server's resources: its threads follow the limit that the pool gives."""
-OWNED_INIT_CONTAINERS = r"^(fetch-.*|check-.*|render-tls)$"
+OWNED_INIT_CONTAINERS = r"^(server|fetch-.*|check-.*|render-tls)$"
 OWNED_VOLUMES = r"^(tmp|models-config|server-config|fetched-models|tls|tls-secret|model-.*|credentials-.*)$"
 
 WEAKENING_SETTINGS: dict[str, bool | int | str] = {
@@ -102,7 +106,8 @@ def _name_rules() -> list[Schema]:
         ),
         cel(
             f"!has(self.initContainers) || !self.initContainers.exists(c, c.name.matches('{OWNED_INIT_CONTAINERS}'))",
-            "init containers fetch-*, check-* and render-tls are the operator's: choose another name",
+            "containers server, fetch-*, check-* and render-tls are the operator's: choose another name for the init "
+            "container",
         ),
         cel(
             f"!has(self.volumes) || !self.volumes.exists(v, v.name.matches('{OWNED_VOLUMES}'))",
@@ -120,8 +125,8 @@ def _container_rules() -> list[Schema]:
         _server_rule(
             "volumeMounts",
             f"self.volumeMounts.exists(m, {_is_owned_mount('m.mountPath')})",
-            "/models, /etc/tfserving, /tmp and what is above them in the container server belong to the operator: "
-            "mount it elsewhere, by an absolute path without dots and double slashes",
+            "/models, /etc/tfserving, /tmp, what is run of /usr/bin, and what is above them in the container server "
+            "belong to the operator: mount it elsewhere, by an absolute path without dots and double slashes",
         ),
         _server_rule(
             "env", f"self.env.exists(e, e.name in {cel_list(RESERVED_VARIABLES)})", RESERVED_VARIABLES_MESSAGE

@@ -14,6 +14,7 @@ from tfserving_operator.api.base import (
     preserve_unknown,
     validations,
 )
+from tfserving_operator.api.model import ObjectName
 from tfserving_operator.api.pod_template import (
     AnnotationMap,
     LabelValue,
@@ -164,10 +165,8 @@ class Scheduling(ApiModel):
         "labelSelector gets the pool's.",
         json_schema_extra=atomic_list(),
     )
-    priority_class_name: Annotated[str, Field(min_length=1, max_length=253)] | None = Field(
-        default=None, description="Priority class of the pods."
-    )
-    runtime_class_name: Annotated[str, Field(min_length=1, max_length=253)] | None = Field(
+    priority_class_name: ObjectName | None = Field(default=None, description="Priority class of the pods.")
+    runtime_class_name: ObjectName | None = Field(
         default=None, description="Runtime class of the pods, for example nvidia."
     )
 

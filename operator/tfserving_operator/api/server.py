@@ -127,7 +127,9 @@ class LocalReference(ApiModel):
 
 Environment = Annotated[list[EnvironmentVariable], Field(max_length=64)]
 Flags = Annotated[list[FlagSetting], Field(max_length=len(ServerFlag))]
-Image = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[^\s]+$")]
+_IMAGE_PATTERN = r"^(\[[0-9A-Fa-f:]+\](:[0-9]+)?/)?[A-Za-z0-9]([-A-Za-z0-9._]|[:/@][A-Za-z0-9_])*$"
+"""Registry, repository, tag and digest, and what separates them; the runtime looks more closely."""
+Image = Annotated[str, Field(min_length=1, max_length=512, pattern=_IMAGE_PATTERN)]
 
 
 class ImagePullPolicy(StrEnum):

@@ -9,7 +9,6 @@ from tfserving_operator.resources.effective import EffectiveServer
 from tfserving_operator.resources.model_config import MODELS_CONFIG_KEY
 from tfserving_operator.resources.server_config import BATCHING_KEY, MONITORING_KEY
 
-SERVER_BINARY = "/usr/bin/tensorflow_model_server"
 GRPC_PORT = 8500
 REST_PORT = 8501
 MODELS_CONFIG_DIRECTORY = "/etc/tfserving/models"

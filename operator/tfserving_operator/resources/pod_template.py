@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from tfserving_operator.api.pod_template_schema import SERVER_BINARY
 from tfserving_operator.api.pool import Pool
 from tfserving_operator.api.servedmodel import ServedModelSpec
 from tfserving_operator.api.server import EnvironmentVariable, ServerTls
@@ -12,7 +13,6 @@ from tfserving_operator.resources.command import (
     GRPC_PORT,
     MODELS_CONFIG_DIRECTORY,
     REST_PORT,
-    SERVER_BINARY,
     SERVER_CONFIG_DIRECTORY,
     TLS_DIRECTORY,
     build_server_arguments,
