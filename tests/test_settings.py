@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 from pydantic_settings import CliApp
 
-from tfserving_operator.settings import Settings
+from tfserving_operator.__main__ import main
+from tfserving_operator.settings import Settings, unknown_variables
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +50,15 @@ def test_flag_goes_before_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("LOG_FORMAT", "xml"), ("LOG_LEVEL", "loud"), ("CONCURRENCY", "0"), ("METRICS_PORT", "70000")],
+    [
+        ("LOG_FORMAT", "xml"),
+        ("LOG_LEVEL", "loud"),
+        ("CONCURRENCY", "0"),
+        ("METRICS_PORT", "70000"),
+        ("WATCH_NAMESPACES", "A_B"),
+        ("WATCH_NAMESPACES", "a" * 64),
+        ("PROMETHEUS_POD_LABEL", "__pod"),
+    ],
 )
 def test_wrong_value_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(f"TFSERVING_OPERATOR_{name}", value)
@@ -68,7 +80,7 @@ def test_an_address_of_prometheus_is_enough() -> None:
     ("name", "value", "words"),
     [
         ("PROMETHEUS_URL", "prometheus:9090", "must begin with http"),
-        ("PROMETHEUS_CONFIG_FILE", "/does/not/exist", "No such file"),
+        ("PROMETHEUS_CONFIG_FILE", "/does/not/exist", "prometheus_config_file(.|\\s)*No such file"),
         ("PROMETHEUS_POOL_LABEL", "a-b", "not a label"),
         ("PROMETHEUS_POOL_LABEL", "pod", "must differ"),
         ("PROMETHEUS_TIMEOUT_SECONDS", "0", "greater than 0"),
@@ -86,6 +98,45 @@ def test_a_password_in_an_address_is_not_repeated() -> None:
     with pytest.raises(ValidationError) as refused:
         CliApp.run(Settings, cli_args=["--prometheus-url=http://me:pass-word@host"])
     assert all("pass-word" not in problem["msg"] for problem in refused.value.errors())
+
+
+@pytest.mark.parametrize("label", ["namespace", "pod"])
+def test_series_are_not_chosen_by_what_the_queries_choose_them_by(tmp_path: Path, label: str) -> None:
+    file = tmp_path / "prometheus.yaml"
+    file.write_text(f"namespaces: {{team: {{url: 'http://p', matchers: {{{label}: x}}}}}}")
+    with pytest.raises(ValidationError, match=f"matchers must leave out {label}"):
+        CliApp.run(Settings, cli_args=[f"--prometheus-config-file={file}"])
+
+
+# The process
+
+
+def test_metrics_and_probes_have_ports_of_their_own() -> None:
+    with pytest.raises(ValidationError, match="metrics_port and health_port must differ"):
+        CliApp.run(Settings, cli_args=["--metrics-port=9090", "--health-port=9090"])
+    assert CliApp.run(Settings, cli_args=["--metrics-port=0", "--health-port=0"]).metrics_port == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--prometheus-config-file=/nope"], "prometheus_config_file: /nope: No such file or directory"),
+        (["--prometheus-url=p"], "prometheus_url: must begin with http:// or https:// and name a host"),
+        (["--health-port=1", "--metrics-port=1"], "metrics_port and health_port must differ, and both are 1"),
+    ],
+)
+def test_the_process_says_which_setting_is_wrong_and_nothing_of_how_it_was_read(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], flags: list[str], words: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["tfserving-operator", *flags])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert capsys.readouterr().err == f"tfserving-operator: {words}\n"
+
+
+def test_a_misspelt_variable_is_told_apart_from_settings_and_from_what_is_not_ours() -> None:
+    names = ["TFSERVING_OPERATOR_LOG_LEVL", "TFSERVING_OPERATOR_LOG_LEVEL", "tfserving_operator_log_format", "PATH"]
+    assert unknown_variables(names) == ["TFSERVING_OPERATOR_LOG_LEVL"]
 
 
 # Autoscaling

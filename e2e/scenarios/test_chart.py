@@ -98,6 +98,11 @@ def test_no_right_is_a_wildcard_and_secrets_are_not_among_them(helm: Path) -> No
     assert "secrets" not in words
 
 
+def test_no_service_beside_it_sets_a_variable_that_is_named_like_a_setting(helm: Path) -> None:
+    (deployment,) = of_kind(rendered(helm), "Deployment")
+    assert deployment["spec"]["template"]["spec"]["enableServiceLinks"] is False
+
+
 def test_model_pods_fetch_with_the_operators_own_image(helm: Path) -> None:
     manifests = rendered(helm, "image.repository=registry.example/operator", "image.tag=v9")
     assert operator_container(manifests)["image"] == "registry.example/operator:v9"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 from collections.abc import Coroutine
@@ -21,7 +22,8 @@ from tfserving_operator.handlers.health import Health
 from tfserving_operator.handlers.lifecycle import Context, build_registry, utc_now
 from tfserving_operator.handlers.probes import serve_probes
 from tfserving_operator.log_format import configure_logging
-from tfserving_operator.settings import Settings
+from tfserving_operator.settings import Settings, unknown_variables
+from tfserving_operator.validation_words import problems_of
 
 log = logging.getLogger(__name__)
 
@@ -34,10 +36,12 @@ def main() -> None:
     try:
         settings = CliApp.run(Settings)
     except ValidationError as error:
-        for problem in error.errors():
-            print(f"tfserving-operator: {'.'.join(map(str, problem['loc']))}: {problem['msg']}", file=sys.stderr)
+        for problem in problems_of(error):
+            print(f"tfserving-operator: {problem}", file=sys.stderr)
         raise SystemExit(2) from None
     configure_logging(settings.log_format, settings.log_level)
+    if unknown := unknown_variables(os.environ):
+        log.warning("environment variables that are no settings are ignored", extra={"variables": unknown})
     raise SystemExit(asyncio.run(run(settings)))
 
 

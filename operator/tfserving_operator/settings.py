@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from tfserving_operator.autoscaling.budget import FleetBudget
@@ -16,12 +17,14 @@ from tfserving_operator.clients.prometheus_endpoint import (
     checked_url,
     load_addresses,
 )
-from tfserving_operator.clients.promql import ScrapeLabels
+from tfserving_operator.clients.promql import ScrapeLabels, label_name
 from tfserving_operator.telemetry import VERSION
 
 LogFormat = Literal["json", "text"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 Port = Annotated[int, Field(ge=0, le=65_535)]
+Namespace = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
+TargetLabel = Annotated[str, AfterValidator(label_name)]
 
 _TIMEOUT_PER_TICK = 0.75
 _LONGEST_DEFAULT_TIMEOUT_SECONDS = 1.5
@@ -41,7 +44,7 @@ class Settings(BaseSettings):
         cli_avoid_json=True,
     )
 
-    watch_namespaces: Annotated[tuple[str, ...], NoDecode] = Field(
+    watch_namespaces: Annotated[tuple[Namespace, ...], NoDecode] = Field(
         default=(), description="Namespaces to look after, separated by commas; left out: all of them."
     )
     log_format: LogFormat = Field(default="json", description="Format of the log lines.")
@@ -90,15 +93,17 @@ class Settings(BaseSettings):
     prometheus_max_sample_age_seconds: float | None = Field(
         default=None, gt=0, description="Older samples are not trusted; left out: 3 scrapes, at least 30 s."
     )
-    prometheus_namespace_label: str = Field(default="namespace", description="Label of targets with their namespace.")
-    prometheus_served_model_label: str = Field(
+    prometheus_namespace_label: TargetLabel = Field(
+        default="namespace", description="Label of targets with their namespace."
+    )
+    prometheus_served_model_label: TargetLabel = Field(
         default="tfserving_dev_servedmodel",
         description="Label of targets with the pod's label tfserving.dev/servedmodel.",
     )
-    prometheus_pool_label: str = Field(
+    prometheus_pool_label: TargetLabel = Field(
         default="tfserving_dev_pool", description="Label of targets with the pod's label tfserving.dev/pool."
     )
-    prometheus_pod_label: str = Field(default="pod", description="Label of targets with the pod's name.")
+    prometheus_pod_label: TargetLabel = Field(default="pod", description="Label of targets with the pod's name.")
 
     @field_validator("watch_namespaces", mode="before")
     @classmethod
@@ -137,6 +142,19 @@ class Settings(BaseSettings):
     def _is_address(cls, value: str) -> str:
         return checked_url(value) if value else value
 
+    @field_validator("prometheus_config_file")
+    @classmethod
+    def _is_readable(cls, value: Path | None) -> Path | None:
+        if value is not None:
+            load_addresses(value)
+        return value
+
+    @model_validator(mode="after")
+    def _ports_differ(self) -> Self:
+        if self.metrics_port == self.health_port != 0:
+            raise ValueError(f"metrics_port and health_port must differ, and both are {self.metrics_port}")
+        return self
+
     @model_validator(mode="after")
     def _prometheus_is_usable(self) -> Self:
         if self.prometheus_url and self.prometheus_config_file:
@@ -146,8 +164,14 @@ class Settings(BaseSettings):
                 f"prometheus_timeout_seconds ({self.prometheus_timeout_seconds:g}) must be shorter than "
                 f"autoscaling_tick_seconds ({self.autoscaling_tick_seconds:g}): lower the one or raise the other"
             )
-        self.scrape_labels()
-        self.prometheus_addresses()
+        labels = self.scrape_labels()
+        addresses = self.prometheus_addresses()
+        for endpoint in filter(None, (addresses.default, *addresses.namespaces.values())):
+            if taken := sorted(set(labels.of_target) & endpoint.matchers.keys()):
+                raise ValueError(
+                    f"prometheus_config_file: matchers must leave out {', '.join(taken)}: queries choose series by "
+                    "these themselves"
+                )
         return self
 
     def fleet_budget(self) -> FleetBudget:
@@ -170,3 +194,10 @@ class Settings(BaseSettings):
         if self.prometheus_url:
             return PrometheusAddresses(default=PrometheusEndpoint(url=self.prometheus_url))
         return PrometheusAddresses()
+
+
+def unknown_variables(names: Iterable[str]) -> list[str]:
+    """Return which of these environment variables look like settings and are none, such as misspelt ones."""
+    prefix = str(Settings.model_config["env_prefix"])
+    known = {f"{prefix}{name.upper()}" for name in Settings.model_fields}
+    return sorted(name for name in names if name.upper().startswith(prefix) and name.upper() not in known)

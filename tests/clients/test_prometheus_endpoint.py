@@ -41,6 +41,10 @@ def test_an_empty_file_has_no_address(tmp_path: Path) -> None:
         ("http://host:notaport", "is not a URL"),
         ("http://me:pass-word@host", "use basicAuth"),
         ("http://host/?token=pass-word", "no \\?"),
+        ("http://pass word", "blanks"),
+        ("http://host\n/x", "blanks"),
+        ("http://host/api/v1", "before /api/v1"),
+        ("http://host/prefix/api/v1/", "before /api/v1"),
     ],
 )
 def test_a_wrong_address_is_refused_and_not_repeated(url: str, words: str) -> None:
@@ -58,7 +62,10 @@ def test_a_wrong_address_is_refused_and_not_repeated(url: str, words: str) -> No
         ({"insecure_skip_verify": True, "ca_file": "/c"}, "no effect"),
         ({"headers": {"A b": "x"}}, "pattern"),
         ({"headers": {"A": "x\r\nB: y"}}, "pattern"),
-        ({"matchers": {'a="': "x"}}, "pattern"),
+        ({"headers": {"X-A": "x"}, "header_files": {"x-a": "/a"}}, "there twice"),
+        ({"matchers": {'a="': "x"}}, "not a label"),
+        ({"matchers": {"__name__": "x"}}, "not a label"),
+        ({"matchers": {"le": "x"}}, "means something else"),
         ({"token": "x"}, "Extra inputs"),
     ],
 )
@@ -67,12 +74,18 @@ def test_what_cannot_work_is_refused(more: dict[str, Any], words: str) -> None:
         PrometheusEndpoint(url="http://host", **more)
 
 
+def test_an_address_behind_the_proxy_of_an_api_server_is_one() -> None:
+    url = "https://cluster/api/v1/namespaces/monitoring/services/prometheus:9090/proxy"
+    endpoint = PrometheusEndpoint(url=url, matchers={"job": "model-servers"})
+    assert endpoint.url == url
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         (None, "No such file"),
         ("default: [", "is not YAML"),
-        ("namespaces: {a: {url: 'http://u:pass-word@h'}}", "namespaces.a.url: .*basicAuth"),
+        ("namespaces: {a: {url: 'http://u:pass-word@h'}}", "namespaces.a.url: must not hold .*basicAuth"),
         ("- default", "valid dictionary"),
     ],
 )

@@ -98,7 +98,7 @@ def test_labels_must_differ() -> None:
 
 @pytest.mark.parametrize("name", ["a-b", 'x"', ""])
 def test_a_matchers_name_that_is_not_a_label_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="not a label name"):
+    with pytest.raises(ValueError, match="not a label"):
         build_queries(QueryScope(matchers={name: "x"}), [])
 
 

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Self
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.alias_generators import to_camel
+
+from tfserving_operator.clients.promql import matcher_name
+from tfserving_operator.validation_words import problems_of
 
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")]
 HeaderValue = Annotated[str, Field(pattern=r"^[^\r\n\x00]*$")]
-MatcherName = Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")]
+MatcherName = Annotated[str, AfterValidator(matcher_name)]
+
+_NOT_IN_A_URL = re.compile(r"[\s\x00-\x1f\x7f]")
+_API = "/api/v1"
 
 
 def checked_url(url: str) -> str:
     """Return the address without a slash at its end; ValueError, which does not repeat it, where it is none."""
+    # urlsplit takes some of these out without a word.
+    if _NOT_IN_A_URL.search(url):
+        raise ValueError("must not hold blanks or line ends")
     try:
         parts = urlsplit(url)
         _ = parts.port
@@ -29,7 +39,10 @@ def checked_url(url: str) -> str:
         raise ValueError("must not hold a user name or password: use basicAuth, whose files are kept secret")
     if parts.query or parts.fragment:
         raise ValueError("must end with the path: no ? and no #")
-    return url.rstrip("/")
+    address = url.rstrip("/")
+    if address.endswith(_API):
+        raise ValueError(f"must end before {_API}, which the operator adds")
+    return address
 
 
 class _Configured(BaseModel):
@@ -73,7 +86,9 @@ class PrometheusEndpoint(_Configured):
 
     @model_validator(mode="after")
     def _one_way_in(self) -> Self:
-        names = {name.lower() for name in (*self.headers, *self.header_files)}
+        names = [name.lower() for name in (*self.headers, *self.header_files)]
+        if len(set(names)) < len(names):
+            raise ValueError("a header is there twice in headers and headerFiles, whatever its upper and lower case")
         ways = (self.bearer_token_file is not None) + (self.basic_auth is not None) + ("authorization" in names)
         if ways > 1:
             raise ValueError("bearerTokenFile, basicAuth and a header Authorization exclude each other")
@@ -105,9 +120,7 @@ def load_addresses(path: Path) -> PrometheusAddresses:
         return PrometheusAddresses.model_validate(yaml.safe_load(path.read_text()) or {})
     except OSError as error:
         raise AddressesError(f"{path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise AddressesError(f"{path}: is not YAML") from error
-    except ValueError as error:
-        problems = error.errors() if hasattr(error, "errors") else []
-        words = "; ".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in problems)
-        raise AddressesError(f"{path}: {words}") from None
+    except ValidationError as error:
+        raise AddressesError(f"{path}: {'; '.join(problems_of(error))}") from None

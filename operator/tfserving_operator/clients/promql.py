@@ -34,6 +34,7 @@ _QUEUE_LATENCY = ":tensorflow:serving:batching_session:queuing_latency_bucket"
 _BATCH_SIZE = ":tensorflow:serving:batching_session:processed_batch_size_bucket"
 _LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 TAKEN_LABELS = frozenset({"le", "status", "job", "instance", "API", "model_name", "entrypoint", SITUATION_LABEL})
+_CHOOSABLE_LABELS = frozenset({"job", "instance"})
 _PAST_SECONDS = (600, 3600, 6 * 3600, 24 * 3600)
 
 
@@ -74,6 +75,11 @@ def label_name(name: str) -> str:
     if name in TAKEN_LABELS:
         raise ValueError(f"{name!r} means something else in these queries: choose another label")
     return name
+
+
+def matcher_name(name: str) -> str:
+    """Return ``name`` if series may be chosen by it; ValueError otherwise. A job or an instance may be chosen."""
+    return name if name in _CHOOSABLE_LABELS else label_name(name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +155,7 @@ class _Queries:
         self._target = f"{labels.pod}, job, instance"
         self._lookback = f"{scope.lookback_seconds}s"
         matchers = [f'{labels.served_model}!=""', f'{labels.pool}!=""']
-        matchers += [f"{_checked(name)}={quoted(value)}" for name, value in sorted(scope.matchers.items())]
+        matchers += [f"{matcher_name(name)}={quoted(value)}" for name, value in sorted(scope.matchers.items())]
         if scope.namespaces:
             matchers.append(f"{labels.namespace}=~{any_of(scope.namespaces)}")
         self._matchers = matchers
@@ -231,12 +237,6 @@ class _Queries:
 
 def _marked(query: str, situation: Situation) -> str:
     return f'label_replace({query}, "{SITUATION_LABEL}", "{situation}", "", "")'
-
-
-def _checked(name: str) -> str:
-    if not _LABEL_NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is not a label name")
-    return name
 
 
 def _le(les: Iterable[str]) -> str:
