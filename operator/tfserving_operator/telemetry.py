@@ -5,7 +5,10 @@ from __future__ import annotations
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-from prometheus_client import Counter, Gauge, Histogram, Info
+from prometheus_client import Counter, Gauge, Histogram, Info, disable_created_metrics
+
+# Otherwise a gauge beside each counter and histogram says when it was made, which is when the process started.
+disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no types for it
 
 
 def _installed_version() -> str:

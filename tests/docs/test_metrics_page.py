@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from prometheus_client import Counter, Gauge, Histogram, Info
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram, Info
 
 from tfserving_operator import telemetry
 from tfserving_operator.api.autoscaling import AutoscalingMode
@@ -32,6 +32,17 @@ def test_the_page_has_the_metrics_that_there_are() -> None:
     assert isinstance(telemetry.BUILD_INFO, Info)
     told["tfserving_operator_build_info"] = ("gauge", {"version", "python"})
     assert rows() == told
+
+
+def test_no_metric_is_exposed_beside_those_of_the_page() -> None:
+    telemetry.WATCH_RESTARTS.labels("pods", "expired")
+    names = {
+        re.sub(r"_(bucket|sum|count)$", "", sample.name)
+        for family in REGISTRY.collect()
+        for sample in family.samples
+        if sample.name.startswith("tfserving_operator_")
+    }
+    assert names <= rows().keys()
 
 
 def test_questions_ask_for_metrics_and_words_that_exist() -> None:
