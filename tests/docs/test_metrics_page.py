@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from pathlib import Path
 
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram, Info
 
+from tests.docs.test_events_table import actions
 from tfserving_operator import telemetry
 from tfserving_operator.api.autoscaling import AutoscalingMode
 from tfserving_operator.autoscaling.decision import ScalingRule
 from tfserving_operator.autoscaling.signals import SignalState
+from tfserving_operator.clients import kube
+from tfserving_operator.clients.errors import ClientError
+from tfserving_operator.clients.promql import QueryName
+from tfserving_operator.reconcile import workers
+from tfserving_operator.reconcile.queue import Priority
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "metrics.md").read_text()
 METRICS = [metric for metric in vars(telemetry).values() if isinstance(metric, Counter | Gauge | Histogram)]
@@ -32,6 +39,38 @@ def test_the_page_has_the_metrics_that_there_are() -> None:
     assert isinstance(telemetry.BUILD_INFO, Info)
     told["tfserving_operator_build_info"] = ("gauge", {"version", "python"})
     assert rows() == told
+
+
+def values() -> dict[str, set[str]]:
+    """The values of each label in the page's table of them."""
+    (section,) = re.findall(r"^## Values of the labels\n(.*?)^## ", PAGE, re.MULTILINE | re.DOTALL)
+    found = re.findall(r"^\| `(\w+)` \| (.+) \|$", section, re.MULTILINE)
+    return {label: set(re.findall(r"`([\w]+)`", words)) - {"reason"} for label, words in found}
+
+
+def counted(metric: str) -> set[str]:
+    """Return the words with which the operator's code counts by ``telemetry.<metric>``."""
+    package = Path(telemetry.__file__).parent
+    uses = (
+        re.findall(rf"telemetry\.{metric}\.labels\(([^\n]*)\)\.", file.read_text()) for file in package.rglob("*.py")
+    )
+    return {word for found in uses for arguments in found for word in re.findall(r'"(\w+)"', arguments)}
+
+
+def test_the_values_of_labels_are_those_of_the_code() -> None:
+    failures = set(re.findall(r'_count_failure\(queue, item, "(\w+)"', inspect.getsource(workers)))
+    assert values() == {
+        "decision": actions(),
+        "result": set(re.findall(r'return "(\w+)"', inspect.getsource(workers))),
+        "error": {kind.__name__ for kind in ClientError.__subclasses__()} | failures,
+        "priority": set(Priority),
+        "verb": set(re.findall(r'verb="(\w+)"', inspect.getsource(kube))),
+        "cause": counted("WATCH_RESTARTS"),
+        "mode": set(AutoscalingMode) - {AutoscalingMode.OFF},
+        "query": set(QueryName),
+        "how": counted("SCALING_TICKS_MISSED"),
+        "what": counted("SCALING_ERRORS"),
+    }
 
 
 def test_no_metric_is_exposed_beside_those_of_the_page() -> None:
