@@ -7,6 +7,7 @@ import pytest
 
 from tfserving_operator.cli.manifest import ManifestError, read_manifest
 
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 SERVED = """
 apiVersion: tfserving.dev/v1alpha1
 kind: ServedModel
@@ -29,8 +30,10 @@ def write(folder: Path, text: str) -> str:
         pytest.param(f"---\n{OTHER}---\n{SERVED.format(name='a')}---\n", id="among others"),
         pytest.param("\ufeff" + SERVED.format(name="a"), id="BOM"),
         pytest.param(
-            '{"kind": "List", "items": [{"kind": "ServedModel", "metadata": {"name": "a", "namespace": "shop"}, '
-            '"spec": {"models": [{"name": "m", "source": {"uri": "s3://b/m"}}]}, "status": {}}]}',
+            '{"apiVersion": "v1", "kind": "List", "items": ['
+            '{"apiVersion": "tfserving.dev/v1alpha1", "kind": "ServedModel", '
+            '"metadata": {"name": "a", "namespace": "shop", "uid": "1", "managedFields": [{"manager": "kubectl"}]}, '
+            '"spec": {"models": [{"name": "m", "source": {"uri": "s3://b/m"}}]}, "status": {"replicas": 1}}]}',
             id="as kubectl prints it",
         ),
     ],
@@ -49,12 +52,43 @@ def test_standard_input_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_one_of_several_is_chosen_by_name(tmp_path: Path) -> None:
     path = write(tmp_path, "---".join(SERVED.format(name=name) for name in "abc"))
     assert read_manifest(path, name="b").name == "b"
-    with pytest.raises(ManifestError, match=r"3 ServedModels in .*m\.yaml \(a, b, c\): choose one with --name"):
+    several = r"3 ServedModels in .*m\.yaml \(shop/a, shop/b, shop/c\): choose one with --name, and --namespace"
+    with pytest.raises(ManifestError, match=several):
         read_manifest(path)
 
 
+def test_one_of_several_with_one_name_is_chosen_by_namespace(tmp_path: Path) -> None:
+    shop = SERVED.format(name="a")
+    path = write(tmp_path, f"{shop}---{shop.replace('shop', 'test')}---{shop.replace(', namespace: shop', '')}")
+    with pytest.raises(ManifestError, match=r"\(shop/a, test/a, a\)"):
+        read_manifest(path, name="a")
+    with pytest.raises(ManifestError, match=r"\(test/a, a\)"):
+        read_manifest(path, name="a", namespace="test")
+    two = write(tmp_path, f"{shop}---{shop.replace('shop', 'test')}")
+    assert read_manifest(two, namespace="test").namespace == "test"
+    with pytest.raises(ManifestError, match="no ServedModel a of the namespace prod in"):
+        read_manifest(two, name="a", namespace="prod")
+
+
+def test_a_single_one_is_taken_whatever_the_namespace(tmp_path: Path) -> None:
+    assert read_manifest(write(tmp_path, SERVED.format(name="a")), namespace="prod").namespace == "shop"
+
+
+def test_every_example_is_read(tmp_path: Path) -> None:
+    for example in sorted(EXAMPLES.glob("*.yaml")):
+        if "kind: ServedModel" in example.read_text():
+            assert read_manifest(str(example)).spec.models
+
+
+def test_keys_that_are_merged_in_may_be_overwritten(tmp_path: Path) -> None:
+    pools = "  pools: [&a {name: a, cost: 1e3, replicas: {max: 3}}, {<<: *a, name: b}]\n"
+    it = read_manifest(write(tmp_path, SERVED.format(name="a") + pools))
+    assert [(pool.name, pool.cost, pool.replicas.max) for pool in it.spec.pools] == [("a", 1000, 3), ("b", 1000, 3)]
+
+
 def test_names_are_not_needed(tmp_path: Path) -> None:
-    it = read_manifest(write(tmp_path, "kind: ServedModel\nspec: {models: [{name: m, source: {uri: 's3://b/m'}}]}"))
+    begin = "apiVersion: tfserving.dev/v1alpha1\nkind: ServedModel\n"
+    it = read_manifest(write(tmp_path, f"{begin}spec: {{models: [{{name: m, source: {{uri: 's3://b/m'}}}}]}}"))
     assert (it.name, it.namespace) == (None, None)
 
 
@@ -70,8 +104,29 @@ def test_names_are_not_needed(tmp_path: Path) -> None:
         ("[" * 3000, "is not YAML: it is nested too deeply"),
         ("kind: !!bool x", "is not YAML"),
         ("kind: !!timestamp x", "is not YAML"),
-        ("kind: ServedModel\n", r"spec\.models: Field required"),
-        ("kind: ServedModel\nspec: [1]\n", "is not valid"),
+        ("kind: ServedModel\n", r"apiVersion: write tfserving\.dev/v1alpha1"),
+        ("apiVersion: tfserving.dev/v1alpha1\nkind: ServedModel\n", r"spec\.models: it is missing"),
+        (SERVED.format(name="a").replace("v1alpha1", "v1"), r"apiVersion: write tfserving\.dev/v1alpha1"),
+        (SERVED.format(name="a") + "extra: 1\n", "extra: there is no such field"),
+        (SERVED.format(name="A_b"), r"metadata\.name: it must match"),
+        (SERVED.format(name="7"), r"metadata\.name: it must match"),
+        (SERVED.format(name="a").replace("shop", "a.b"), r"metadata\.namespace: it must match"),
+        (SERVED.format(name="a") + "  replica: 2\n", r"spec\.replica: there is no such field \(is replicas meant\?\)"),
+        (
+            SERVED.format(name="a") + "  autoscaling: {mode: Auto, stable_window_seconds: 9}\n",
+            r"spec\.autoscaling\.stable_window_seconds: there is no such field \(is stableWindowSeconds meant\?\)",
+        ),
+        (SERVED.format(name="a") + "  autoscaling: {mode: Off}\n", r"spec\.autoscaling\.mode: write a text, in quotes"),
+        (
+            SERVED.format(name="a") + "  pools: [{name: a, replicas: {max: '20'}}]\n",
+            r"spec\.pools\.0\.replicas\.max: write a whole number, without quotes",
+        ),
+        (SERVED.format(name="a") + "  replicas: true\n", r"spec\.replicas: write a whole number"),
+        (SERVED.format(name="a") + "  pools: {name: a}\n", r"spec\.pools: write a list"),
+        (SERVED.format(name="a") + "  pools: [{name: a, podLabels: {1: b}}]\n", r"the key 1 must be a text"),
+        (SERVED.format(name="a") + "  pools: [{name: a}, {name: a}]\n", r"spec\.pools: a is in it 2 times"),
+        (SERVED.format(name="a") + "  replicas: 2\n  replicas: 3\n", "the key 'replicas' stands 2 times in a mapping"),
+        (SERVED.format(name="a").replace("spec:", "spec: [1]\nnone:"), r"spec: write a mapping"),
         (SERVED.format(name="a") + "  autoscaling: {mode: On}\n", r"spec\.autoscaling\.mode"),
         (SERVED.format(name="a") + "  autoscaling: {mode: Auto, objective: {latency: 5 minutes}}\n", "latency"),
         (SERVED.format(name="a") + "  replicas: -1\n", r"spec\.replicas"),

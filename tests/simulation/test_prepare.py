@@ -134,6 +134,23 @@ def test_pools_share_one_promise() -> None:
         ({"pools": [{"name": "a"}, {"name": "a"}]}, {}, "same name"),
         ({"pools": [{"name": "a", "replicas": {"min": 4, "max": 2}}]}, {}, "swap them"),
         ({"pools": [{"name": "a", "replicas": {"min": 0, "max": 0}}]}, {}, "replicas.max is 0"),
+        (
+            {"pools": [{"name": "a", "replicas": {"min": 5}}], "autoscaling": {**AUTO, "maxReplicas": 2}},
+            {},
+            "min come to 5, and autoscaling.maxReplicas is 2",
+        ),
+        (
+            {
+                "pools": [{"name": "a"}, {"name": "b", "replicas": {"fixed": 1}}],
+                "autoscaling": {
+                    **AUTO,
+                    "maxReplicas": 2,
+                    "schedules": [{"name": "x", "start": "0 7 * * *", "durationSeconds": 60, "minReplicas": 4}],
+                },
+            },
+            {},
+            "schedule x asks for 4 replicas, and autoscaling.maxReplicas allows 3",
+        ),
         ({}, {"pools": [{"name": "gpu"}]}, "the scenario names the pool 'gpu': the manifest has cpu"),
         ({}, {"pools": [{"name": "cpu"}, {"name": "cpu"}]}, "same name"),
         ({}, {"pools": [{"name": "cpu", "batchCost": {"t0Micros": 0}}]}, "batchCost is 0"),

@@ -43,6 +43,10 @@ def test_fields_are_read(tmp_path: Path) -> None:
     assert it.pools[0].nodes.most == 4
 
 
+def test_nodes_that_can_be_added_alone_are_enough(tmp_path: Path) -> None:
+    assert read("pools: [{name: a, nodes: {most: 2}}]", tmp_path).pools[0].nodes.most == 2
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -52,7 +56,14 @@ def test_fields_are_read(tmp_path: Path) -> None:
         ("seed: 1\n---\nseed: 2", "has 2 documents: keep one"),
         ("a string", "cannot be used"),
         ("- a\n- list", "cannot be used"),
-        ("latency: 50ms", "latency: Extra inputs"),
+        ("latency: 50ms", "latency: there is no such field"),
+        ("seed: 1\nseed: 2", "the key 'seed' stands 2 times"),
+        ("[]", "cannot be used"),
+        (
+            "pools: [{name: a, nodes: {available: 5, most: 2}}]",
+            r"pools\.0\.nodes: available is 5 and most 2: most counts",
+        ),
+        ("clientTimeout: 0s", "clientTimeout: clients that wait for no time get no answer"),
         ("pools: [{batchCost: {t0Micros: 1}}]", r"pools\.0\.name"),
         ("pools: [{name: a, batchCost: {}}]", r"t0Micros"),
         ("pools: [{name: a, startUp: {image: {medianSeconds: -1}}}]", "greater than or equal to 0"),

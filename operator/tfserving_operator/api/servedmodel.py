@@ -22,12 +22,13 @@ PLURAL = "servedmodels"
 API_VERSION = f"{GROUP}/{VERSION}"
 
 NAME_MAX_LENGTH = 40
+NAME_PATTERN = rf"^[a-z]([-a-z0-9]{{0,{NAME_MAX_LENGTH - 2}}}[a-z0-9])?$"
 # A Service is named NAME-POOL-headless, and a Service's name has at most 63 characters.
 NAME_AND_POOL_MAX_LENGTH = 63 - len("-") - len("-headless")
 
 METADATA_RULES = (
     cel(
-        rf"self.metadata.name.matches(r'^[a-z]([-a-z0-9]{{0,{NAME_MAX_LENGTH - 2}}}[a-z0-9])?$')",
+        f"self.metadata.name.matches(r'{NAME_PATTERN}')",
         f"metadata.name is the start of the Services' names: use at most {NAME_MAX_LENGTH} lower-case letters, digits "
         "and dashes, beginning with a letter and not ending with a dash",
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,11 +11,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from tfserving_operator.api.servedmodel import KIND, ServedModelSpec
-from tfserving_operator.simulation.yaml_text import NotYamlError, yaml_documents
+from tfserving_operator.api.servedmodel import API_VERSION, KIND, NAME_PATTERN, ServedModelSpec
+from tfserving_operator.api.structural import structural_schema
+from tfserving_operator.cli.spec_fields import field_problems
+from tfserving_operator.simulation.yaml_text import NotYamlError, fault_words, yaml_documents
 
 STDIN = "-"
 _MOST_FAULTS = 5
+_TOP_FIELDS = frozenset({"apiVersion", "kind", "metadata", "spec", "status"})
+_PATTERNS = {"name": NAME_PATTERN, "namespace": r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"}
 
 
 class ManifestError(ValueError):
@@ -30,23 +35,35 @@ class Manifest:
     spec: ServedModelSpec
 
 
-def read_manifest(path: str, *, name: str | None = None) -> Manifest:
-    """Return the ServedModel in the file ``path`` (``-``: standard input), or the one called ``name`` of several.
+def read_manifest(path: str, *, name: str | None = None, namespace: str | None = None) -> Manifest:
+    """Return the ServedModel in the file ``path`` (``-``: standard input), or of several the one that is called so.
+
+    A single one is returned whatever its namespace is.
 
     Raises:
-        ManifestError: There is none, there are several, or it is not valid.
+        ManifestError: There is none, there are several, or the API server would refuse it by its schema.
     """
     where = "standard input" if path == STDIN else path
     found = [each for each in _objects(_documents(_text(path, where), where)) if each.get("kind") == KIND]
+    called = ""
     if name is not None:
-        found = [each for each in found if _metadata(each).get("name") == name]
+        found, called = [each for each in found if _metadata(each).get("name") == name], f" {name}"
+    if namespace is not None and len(found) > 1:
+        found = [each for each in found if _metadata(each).get("namespace", namespace) == namespace]
+        called += f" of the namespace {namespace}"
     if not found:
-        called = f" {name}" if name is not None else ""
         raise ManifestError(f"there is no {KIND}{called} in {where}: a manifest begins with kind: {KIND}")
     if len(found) > 1:
-        names = ", ".join(str(_metadata(each).get("name")) for each in found)
-        raise ManifestError(f"there are {len(found)} ServedModels in {where} ({names}): choose one with --name")
+        names = ", ".join(_called(each) for each in found)
+        raise ManifestError(
+            f"there are {len(found)} ServedModels in {where} ({names}): choose one with --name, and --namespace"
+        )
     return _parsed(found[0], where)
+
+
+def _called(content: dict[str, Any]) -> str:
+    metadata = _metadata(content)
+    return "/".join(str(metadata[key]) for key in ("namespace", "name") if key in metadata) or "without a name"
 
 
 def _text(path: str, where: str) -> str:
@@ -81,20 +98,29 @@ def _metadata(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _parsed(content: dict[str, Any], where: str) -> Manifest:
-    metadata = _metadata(content)
+    problems = list(_problems(content))
     try:
-        spec = ServedModelSpec.model_validate(content.get("spec") or {})
+        spec = None if problems else ServedModelSpec.model_validate(content.get("spec") or {})
     except ValidationError as error:
-        raise ManifestError(f"the ServedModel in {where} is not valid: {_faults(error)}") from error
-    return Manifest(name=_word(metadata.get("name")), namespace=_word(metadata.get("namespace")), spec=spec)
+        spec, problems = None, [f"spec{path and f'.{path}'}: {what}" for path, what in fault_words(error)]
+    if spec is None:
+        more = f" and {len(problems) - _MOST_FAULTS} more" if len(problems) > _MOST_FAULTS else ""
+        raise ManifestError(f"the ServedModel in {where} is not valid: {'; '.join(problems[:_MOST_FAULTS])}{more}")
+    metadata = _metadata(content)
+    return Manifest(name=metadata.get("name"), namespace=metadata.get("namespace"), spec=spec)
 
 
-def _word(value: object) -> str | None:
-    return None if value is None else str(value)
-
-
-def _faults(error: ValidationError) -> str:
-    faults = error.errors()
-    shown = [f"{'.'.join(('spec', *map(str, fault['loc'])))}: {fault['msg']}" for fault in faults[:_MOST_FAULTS]]
-    more = f" and {len(faults) - _MOST_FAULTS} more" if len(faults) > _MOST_FAULTS else ""
-    return "; ".join(shown) + more
+def _problems(content: dict[str, Any]) -> Iterator[str]:
+    """Yield what the API server would refuse before it looks at bounds; what it writes itself is all known."""
+    if content.get("apiVersion") != API_VERSION:
+        yield f"apiVersion: write {API_VERSION}"
+    for key in content.keys() - _TOP_FIELDS:
+        yield f"{key}: there is no such field: a ServedModel has metadata and spec"
+    metadata = content.get("metadata")
+    if metadata is not None and not isinstance(metadata, dict):
+        yield "metadata: write a mapping"
+    for key in ("name", "namespace"):
+        name = _metadata(content).get(key)
+        if name is not None and not (isinstance(name, str) and re.match(_PATTERNS[key], name)):
+            yield f"metadata.{key}: it must match {_PATTERNS[key]}"
+    yield from field_problems(content.get("spec"), structural_schema(ServedModelSpec), "spec")

@@ -90,6 +90,7 @@ def _check(spec: ServedModelSpec, scenario: Scenario) -> None:
             raise ScenarioError(f"pool {pool.name}: replicas.min is {least} and replicas.max is {most}: swap them")
     if most_replicas(spec) == 0:
         raise ScenarioError("replicas.max is 0 in every pool: allow at least one replica")
+    _check_most(spec)
     given = [pool.name for pool in scenario.pools]
     for name in given:
         if name not in names:
@@ -99,6 +100,26 @@ def _check(spec: ServedModelSpec, scenario: Scenario) -> None:
     problems = schedule_problems(spec.autoscaling.schedules) if spec.autoscaling is not None else []
     if problems:
         raise ScenarioError(problems[0])
+
+
+def _check_most(spec: ServedModelSpec) -> None:
+    """Refuse minimums above maxReplicas, which counts the pools that are scaled; schedules count fixed ones too."""
+    autoscaling = spec.autoscaling
+    if autoscaling is None or autoscaling.mode is AutoscalingMode.OFF or autoscaling.max_replicas is None:
+        return
+    fewest = sum(pool.replicas.min or 0 for pool in scaled(spec.pools))
+    if fewest > autoscaling.max_replicas:
+        raise ScenarioError(
+            f"the pools' min come to {fewest}, and autoscaling.maxReplicas is {autoscaling.max_replicas}: raise it or "
+            "lower a min"
+        )
+    most = autoscaling.max_replicas + sum(pool.replicas.fixed or 0 for pool in spec.pools)
+    for schedule in autoscaling.schedules:
+        if schedule.min_replicas > most:
+            raise ScenarioError(
+                f"schedule {schedule.name} asks for {schedule.min_replicas} replicas, and autoscaling.maxReplicas "
+                f"allows {most}: raise it or lower minReplicas"
+            )
 
 
 def _autoscaling(spec: ServedModelSpec, scenario: Scenario, assumptions: list[str]) -> tuple[Autoscaling, Objective]:

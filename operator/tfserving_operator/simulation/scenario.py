@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
 from tfserving_operator.api.autoscaling import Objective
-from tfserving_operator.api.server import Duration
-from tfserving_operator.simulation.yaml_text import NotYamlError, yaml_documents
+from tfserving_operator.api.server import Duration, duration_micros
+from tfserving_operator.simulation.yaml_text import NotYamlError, fault_words, yaml_documents
 
 Seconds = Annotated[float, Field(ge=0, le=86_400)]
 Micros = Annotated[float, Field(ge=0, le=1e9)]
@@ -96,6 +96,12 @@ class Nodes(ScenarioModel):
         description="How long a replica beyond the available ones waits for its node.",
     )
 
+    @model_validator(mode="after")
+    def _no_fewer_than_there_are(self) -> Self:
+        if "available" in self.model_fields_set and self.most < self.available:
+            raise ValueError(f"available is {self.available} and most {self.most}: most counts the available ones too")
+        return self
+
 
 class PoolScenario(ScenarioModel):
     """How the replicas of one pool behave."""
@@ -171,6 +177,13 @@ class Scenario(ScenarioModel):
         default=1, description="Of all that is random; the same seed gives the same numbers."
     )
 
+    @field_validator("client_timeout")
+    @classmethod
+    def _some_time(cls, timeout: str) -> str:
+        if duration_micros(timeout) == 0:
+            raise ValueError("clients that wait for no time get no answer: write for example 10s")
+        return timeout
+
 
 def read_scenario(path: Path) -> Scenario:
     """Return the scenario in ``path``.
@@ -190,12 +203,11 @@ def read_scenario(path: Path) -> Scenario:
     if isinstance(content, dict) and set(content) == {"scenario", "manifest"}:
         content = content["scenario"]  # A case of the benchmark; the manifest is given by itself here.
     try:
-        return Scenario.model_validate(content or {})
+        return Scenario.model_validate({} if content is None else content)
     except ValidationError as error:
         raise ScenarioError(f"the scenario {path} cannot be used: {_faults(error)}") from error
 
 
 def _faults(error: ValidationError) -> str:
     """Say of each fault where it is and what is wrong."""
-    faults = [(".".join(map(str, fault["loc"])), fault["msg"]) for fault in error.errors()]
-    return "; ".join(f"{where}: {what}" if where else what for where, what in faults)
+    return "; ".join(f"{where}: {what}" if where else what for where, what in fault_words(error))
