@@ -134,6 +134,11 @@ def test_a_picture_is_written(folder: Path, suffix: str) -> None:
         (["--trace", "t.csv", "--name", "z", "m.yaml"], "there is no ServedModel z in m.yaml"),
         (["--trace", "t.csv", "-o", "xml", "m.yaml"], "'xml' is not one of 'table', 'json'"),
         (["--prometheus", "http://x", "--since", "a week", "m.yaml"], "write for example 90m, 36h or 7d"),
+        (["--trace", "t.csv", "--since", "7d", "m.yaml"], "--since is for --prometheus and means nothing with --trace"),
+        (["--trace", "t.csv", "--step", "60s", "m.yaml"], "--step is for --prometheus"),
+        (["--trace", "t.csv", "--token-file", "x", "m.yaml"], "--token-file is for --prometheus"),
+        (["--trace", "t.csv", "--namespace-label", "x", "m.yaml"], "--namespace-label is for --prometheus"),
+        (["--trace", "t.csv", "--namespace", "test", "m.yaml"], "the ServedModel in m.yaml is of the namespace shop"),
         (["--prometheus", "x:9090", "m.yaml"], "--prometheus must begin with http:// or https://"),
         (["--prometheus", "http://x", "--namespace-label", "a-b", "m.yaml"], "not a label"),
     ],
@@ -142,12 +147,37 @@ def test_what_is_wrong_is_said_in_one_sentence(folder: Path, arguments: list[str
     assert words in refused(run(*arguments))
 
 
-@pytest.mark.parametrize(("path", "words"), [("p.xyz", "xyz"), ("none/p.png", "No such file")])
+@pytest.mark.parametrize(
+    ("path", "words"), [("p.jpg", "must end in one of .png, .svg, .pdf"), ("none/p.png", "No such file")]
+)
 def test_a_picture_that_cannot_be_written_is_named(folder: Path, path: str, words: str) -> None:
     arguments = ("--trace", "t.csv", "--scenario", "s.yaml", "--policy", "Oracle", "--picture", path, "m.yaml")
     sentence = refused(run(*arguments))
     assert f"cannot write the picture {path}" in sentence
     assert words in sentence
+
+
+def test_a_trace_of_seconds_is_told_and_drawn_in_seconds(folder: Path) -> None:
+    (folder / "t.csv").write_text("time_seconds,requests_per_second\n0,40\n30,40\n")
+    printed = simulated("--policy", "Oracle", "m.yaml").stdout
+    assert "t.csv: 30.0 seconds, 1,200 requests" in printed
+    ticks = printed.splitlines()[-2].split()
+    assert float(ticks[0]) == 0
+    assert float(ticks[-1]) <= 30
+    assert printed.splitlines()[-1].strip() == "seconds"
+
+
+def test_what_goes_on_is_said_beside_what_is_printed(folder: Path) -> None:
+    done = simulated("--policy", "Oracle", "-o", "json", "m.yaml")
+    assert "replaying Oracle ..." in done.stderr
+    assert json.loads(done.stdout)
+
+
+def test_one_of_equal_names_is_chosen_by_namespace(folder: Path) -> None:
+    (folder / "m.yaml").write_text(f"{MANIFEST}---{MANIFEST.replace('shop', 'test').replace('cpu', 'other')}")
+    (folder / "s.yaml").write_text(SCENARIO.replace("cpu", "other"))
+    chosen = ("--name", "ranking", "--namespace", "test", "--policy", "Oracle")
+    assert "other" in simulated(*chosen, "-o", "json", "m.yaml").stdout
 
 
 def test_help_names_every_option() -> None:

@@ -14,7 +14,7 @@ from tfserving_operator.autoscaling.state import ScalingState
 from tfserving_operator.simulation.comparison import Comparison, PolicyName, compare
 from tfserving_operator.simulation.engine import Moment, replay
 from tfserving_operator.simulation.policies import Operator
-from tfserving_operator.simulation.report import as_json, percentage
+from tfserving_operator.simulation.report import as_json, percentage, time_unit
 from tfserving_operator.simulation.sight import observation_of
 from tfserving_operator.simulation.world import World
 
@@ -116,6 +116,14 @@ def test_a_replay_takes_every_decision_as_the_operator_would() -> None:
 
 def replace_mode(autoscaling: Autoscaling) -> Autoscaling:
     return autoscaling.model_copy(update={"mode": AutoscalingMode.AUTO})
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [(30, "seconds"), (119, "seconds"), (120, "minutes"), (3599, "minutes"), (3600, "hours"), (172_800, "days")],
+)
+def test_a_time_is_told_in_a_unit_of_which_it_has_some(seconds: float, expected: str) -> None:
+    assert time_unit(seconds)[0] == expected
 
 
 def test_json_has_the_agreed_keys_for_each_policy(comparison: Comparison) -> None:

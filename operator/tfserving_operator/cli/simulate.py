@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import sys
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from tfserving_operator.cli.duration import DurationType
 
@@ -53,7 +53,11 @@ class PrometheusOptions:
     "--since", default="7d", show_default=True, type=DurationType(), help="With --prometheus: how far to look back."
 )
 @click.option("--step", default="60s", show_default=True, type=DurationType(), help="With --prometheus: a row each.")
-@click.option("--namespace", help="With --prometheus: the ServedModel's. Left out: the manifest's, or default.")
+@click.option(
+    "--namespace",
+    help="Which ServedModel, where MANIFEST has several. With --prometheus also where it runs; left out: the "
+    "manifest's, or default.",
+)
 @click.option(
     "--token-file", metavar="FILE", type=click.Path(path_type=Path), help="With --prometheus: a bearer token."
 )
@@ -98,6 +102,10 @@ def simulate(
     _check_installation()
     if (trace_file is None) == (url is None):
         raise UserError("give either --trace FILE or --prometheus URL")
+    if url is None:
+        _check_no_options_of_prometheus()
+    if picture is not None:
+        _check_picture(picture)
     history = None if url is None else PrometheusOptions(
         url=url,
         token_file=token_file,
@@ -107,7 +115,7 @@ def simulate(
         namespace_label=namespace_label,
         served_model_label=served_model_label,
     )  # fmt: skip
-    comparison = _compared(manifest, name, trace_file, history, scenario_file, policies)
+    comparison = _compared(manifest, name, namespace, trace_file, history, scenario_file, policies)
     if picture is not None:
         _write_picture(comparison, picture)
     if output == "json":
@@ -124,9 +132,30 @@ def _check_installation() -> None:
         raise UserError(f"{', '.join(missing)} must be installed: pip install 'tfserving-operator[simulate]'")
 
 
+def _check_no_options_of_prometheus() -> None:
+    """Refuse with --trace what would have no effect; --namespace has one, as it chooses from several ServedModels."""
+    context = click.get_current_context()
+    for name in ("since", "step", "token_file", "namespace_label", "served_model_label"):
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise UserError(
+                f"--{name.replace('_', '-')} is for --prometheus and means nothing with --trace: leave it out"
+            )
+
+
+def _check_picture(path: Path) -> None:
+    """Refuse a format before a replay of minutes."""
+    from tfserving_operator.simulation.picture import PictureError, check_format
+
+    try:
+        check_format(path)
+    except PictureError as error:
+        raise UserError(str(error)) from error
+
+
 def _compared(
     manifest_file: str,
     name: str | None,
+    namespace: str | None,
     trace_file: Path | None,
     history: PrometheusOptions | None,
     scenario_file: Path | None,
@@ -139,7 +168,9 @@ def _compared(
     from tfserving_operator.simulation.trace import TraceError, read_trace
 
     try:
-        manifest = read_manifest(manifest_file, name=name)
+        manifest = read_manifest(manifest_file, name=name, namespace=namespace)
+        if history is None and namespace is not None and manifest.namespace not in (None, namespace):
+            raise UserError(f"the ServedModel in {manifest_file} is of the namespace {manifest.namespace}")
         names = _chosen(policies, manifest)
         scenario = read_scenario(scenario_file) if scenario_file is not None else Scenario()
         if trace_file is not None:
@@ -224,6 +255,5 @@ def _print(comparison: Comparison) -> None:
 
 
 def _tell(what: str) -> None:
-    """Say what goes on, to people who wait."""
-    if sys.stderr.isatty():
-        click.echo(f"{what} ...", err=True)
+    """Say what goes on, to people who wait and to logs."""
+    click.echo(f"{what} ...", err=True)

@@ -9,12 +9,12 @@ import numpy as np
 from tfserving_operator.autoscaling.buckets import format_micros
 from tfserving_operator.simulation.comparison import Comparison, Result
 from tfserving_operator.simulation.kernel.layout import Array
-from tfserving_operator.simulation.report import percentage
+from tfserving_operator.simulation.report import percentage, time_unit
 
 _POINTS = 2000
 _MARKERS = ("●", "▪", "○", "△", "+", "x")
 _ROWS = 16
-_SECONDS_AN_HOUR, _MOST_HOURS = 3600.0, 72.0
+FORMATS = (".png", ".svg", ".pdf")
 
 
 class PictureError(ValueError):
@@ -32,7 +32,7 @@ def draw_in_terminal(comparison: Comparison, *, columns: int) -> str:
     """Return ready replicas by time as text, ``columns`` wide and without colours."""
     from plotext import figure, uncolorize
 
-    unit, unit_seconds = _unit(comparison)
+    unit, unit_seconds = time_unit(comparison.trace.duration_seconds)
     figure.clear()
     figure.theme("colorless")
     figure.plot_size(columns, _ROWS)
@@ -42,11 +42,18 @@ def draw_in_terminal(comparison: Comparison, *, columns: int) -> str:
         seconds, ready = ready_replicas(result, 2 * columns)
         figure.draw(figure.signal((seconds / unit_seconds).tolist(), ready.tolist(), marker=marker))
     figure.ruler("y").lim(0)
+    figure.ruler("x").lim(0, comparison.trace.duration_seconds / unit_seconds)
     figure.title("ready replicas: " + ", ".join(f"{marker} {name}" for marker, (name, _) in drawn))
     figure.label(unit, axis="x")
     text = str(uncolorize(str(figure.build())))
     figure.clear()
     return text.rstrip()
+
+
+def check_format(path: Path) -> None:
+    """Raise PictureError where the suffix of ``path`` is none of the formats that pictures are written in."""
+    if path.suffix.lower() not in FORMATS:
+        raise PictureError(f"cannot write the picture {path}: its name must end in one of {', '.join(FORMATS)}")
 
 
 def write_picture(comparison: Comparison, path: Path) -> None:
@@ -57,7 +64,8 @@ def write_picture(comparison: Comparison, path: Path) -> None:
     """
     from matplotlib.figure import Figure
 
-    unit, unit_seconds = _unit(comparison)
+    check_format(path)
+    unit, unit_seconds = time_unit(comparison.trace.duration_seconds)
     picture = Figure(figsize=(11, 6), layout="constrained")
     load_axes, axes = picture.subplots(2, 1, sharex=True, height_ratios=(1, 2))
     trace = comparison.trace
@@ -81,8 +89,3 @@ def write_picture(comparison: Comparison, path: Path) -> None:
 def _title(comparison: Comparison) -> str:
     world = comparison.world
     return f"{comparison.trace.name}: {world.percent:g}% within {format_micros(world.objective_seconds * 1e6)}"
-
-
-def _unit(comparison: Comparison) -> tuple[str, float]:
-    is_long = comparison.trace.duration_seconds > _MOST_HOURS * _SECONDS_AN_HOUR
-    return ("days", 24 * _SECONDS_AN_HOUR) if is_long else ("hours", _SECONDS_AN_HOUR)

@@ -87,10 +87,16 @@ def percentage(share: float) -> str:
     return f"{share:.2%}"
 
 
+def time_unit(seconds: float) -> tuple[str, float]:
+    """Return the largest unit of which ``seconds`` is two or more (an hour is told in hours), and its length."""
+    units = (("days", 86_400.0, 2), ("hours", 3600.0, 1), ("minutes", 60.0, 2))
+    return next(((unit, length) for unit, length, fewest in units if seconds >= fewest * length), ("seconds", 1.0))
+
+
 def _headline(comparison: Comparison) -> str:
     trace = comparison.trace
-    hours = trace.duration_seconds / 3600
-    span = f"{hours / 24:.1f} days" if hours >= 48 else f"{hours:.1f} hours"
+    unit, unit_seconds = time_unit(trace.duration_seconds)
+    span = f"{trace.duration_seconds / unit_seconds:.1f} {unit}"
     requests = trace.requests * trace.requests_each
     begin = f" from {trace.origin:%a %Y-%m-%d %H:%M} UTC" if trace.is_dated else ""
     return f"{trace.name}: {span}{begin}, {requests:,.0f} requests"

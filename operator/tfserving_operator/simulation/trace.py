@@ -157,7 +157,8 @@ def parse_trace(lines: Iterable[str], *, name: str) -> Trace:
     if ignored:
         assumptions = (f"columns of {name} that mean nothing here are left out: {', '.join(ignored)}", *assumptions)
     if len(rows) < 2:
-        raise TraceError(f"{name} has {len(rows)} rows of data: write at least two, for a beginning and an end")
+        rows_there = "1 row" if len(rows) == 1 else "no row"
+        raise TraceError(f"{name} has {rows_there} of data: write at least two, for a beginning and an end")
     table = dict(zip(columns, np.array([numbers for _, numbers in rows], dtype=np.float64).T, strict=True))
     days = float(table["time_seconds"][-1] - table["time_seconds"][0]) / 86_400
     if days > _MOST_DAYS:
@@ -242,7 +243,8 @@ def _numbers(row: list[str], columns: list[str], where: str) -> list[float]:
 
 def _number(cell: str, column: str, where: str) -> float:
     try:
-        number = float(cell)
+        # Python alone reads 1_0 as 10.
+        number = float("none" if "_" in cell else cell)
     except ValueError:
         raise TraceError(f"{where}: {column} is {cell!r}: write a number, for example 12.5") from None
     if not math.isfinite(number):
