@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import io
 import json
 import os
 import re
@@ -14,6 +15,7 @@ from e2e.cluster.commands import run
 from e2e.cluster.errors import BuildFailed
 from e2e.cluster.paths import images_root
 from e2e.cluster.progress import Progress
+from e2e.cluster.replacing import replace_text
 
 _CERTIFICATES = Path("/etc/ssl/certs")
 _HOME_IN_BUILDS = "/root"
@@ -30,7 +32,7 @@ def command(*arguments: str | Path) -> list[str]:
 def policy() -> str:
     """Return the flag that lets buildah use unsigned images, whatever the machine's own policy says."""
     file = images_root() / "policy.json"
-    file.write_text(json.dumps({"default": [{"type": "insecureAcceptAnything"}]}))
+    replace_text(file, json.dumps({"default": [{"type": "insecureAcceptAnything"}]}))
     return f"--signature-policy={file}"
 
 
@@ -140,8 +142,9 @@ def _write_pip_config() -> Path:
     config.remove_option("global", "find-links")
     config["global"]["cert"] = str(_CERTIFICATES / "ca-certificates.crt")
     target = images_root() / "pip.conf"
-    with target.open("w") as file:
-        config.write(file)
+    text = io.StringIO()
+    config.write(text)
+    replace_text(target, text.getvalue())
     return target
 
 
@@ -151,5 +154,5 @@ def _write_uv_config() -> Path:
     if index := os.environ.get("UV_DEFAULT_INDEX") or os.environ.get("UV_INDEX_URL"):
         settings["index-url"] = index
     target = images_root() / "uv.toml"
-    target.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in settings.items()))
+    replace_text(target, "".join(f"{key} = {json.dumps(value)}\n" for key, value in settings.items()))
     return target
