@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,11 +18,13 @@ from e2e.cluster.manifests import Manifest
 from e2e.cluster.network import HostLink
 from e2e.cluster.programs import Program, Programs, wait_until
 from e2e.cluster.progress import Progress
+from e2e.cluster.replacing import replace_text
 from e2e.cluster.sandbox import Sandbox
 
 _PORT = 6443
 _SERVER_NAMES = ("kubernetes", "kubernetes.default", "kubernetes.default.svc",
                  "kubernetes.default.svc.cluster.local", "localhost")  # fmt: skip
+_AUDIT_LOG_MEGABYTES = 1_000_000
 _AUDIT_POLICY = """\
 apiVersion: audit.k8s.io/v1
 kind: Policy
@@ -115,15 +116,16 @@ class ControlPlane:
         """Write a kubeconfig for a program inside and return its path."""
         path = self.directory / f"{user.replace(':', '-')}.kubeconfig"
         # Several nodes share the file: one that starts must never read what another is just writing.
-        scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-        scratch.touch(mode=0o600)
-        scratch.write_text(self.kubeconfig(user, groups, inside=True))
-        scratch.rename(path)
+        replace_text(path, self.kubeconfig(user, groups, inside=True), mode=0o600)
         return path
 
     def apply(self, objects: Sequence[Manifest]) -> None:
         """Create or change ``objects`` with all rights."""
         run(self._kubectl("apply", "--server-side", "--filename=-"), stdin=yaml.safe_dump_all(objects))
+
+    def forget_node(self, name: str) -> None:
+        """Delete a node from Kubernetes, if it was registered and the apiserver can be asked."""
+        run(self._kubectl("delete", "node", name, "--ignore-not-found", "--request-timeout=5s"), check=False)
 
     def wait_for_crd(self, name: str) -> None:
         """Wait until objects of a custom resource definition can be made."""
@@ -198,6 +200,8 @@ class ControlPlane:
                 f"--proxy-client-key-file={pki / 'front-proxy.key'}",
                 f"--audit-policy-file={self.directory / 'audit-policy.yaml'}",
                 f"--audit-log-path={self.audit_log}",
+                # Never rotated: a test that asks what nobody wrote must see all of it.
+                f"--audit-log-maxsize={_AUDIT_LOG_MEGABYTES}",
                 f"--default-not-ready-toleration-seconds={self.unreachable_toleration_seconds}",
                 f"--default-unreachable-toleration-seconds={self.unreachable_toleration_seconds}",
             ],
