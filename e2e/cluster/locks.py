@@ -43,6 +43,21 @@ def try_hold(path: Path) -> int | None:
         return None
 
 
+def is_held(path: Path) -> bool:
+    """Tell whether anybody holds the lock file ``path`` alone; looking makes nothing and keeps nobody out."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def remove_unheld(path: Path) -> None:
     """Remove the lock file ``path`` unless it is held; those who wait for it at that moment make it anew."""
     with contextlib.suppress(FileNotFoundError), exclusive_if_free(path) as free:

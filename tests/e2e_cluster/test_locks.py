@@ -7,7 +7,7 @@ import threading
 import time
 from pathlib import Path
 
-from e2e.cluster.locks import exclusive, exclusive_if_free, remove_unheld, shared, try_hold
+from e2e.cluster.locks import exclusive, exclusive_if_free, is_held, remove_unheld, shared, try_hold
 
 
 def test_a_held_lock_cannot_be_taken_until_it_is_let_go(tmp_path: Path) -> None:
@@ -20,6 +20,15 @@ def test_a_held_lock_cannot_be_taken_until_it_is_let_go(tmp_path: Path) -> None:
     again = try_hold(tmp_path / "lock")
     assert again is not None
     os.close(again)
+
+
+def test_looking_at_a_lock_makes_no_file_and_takes_nothing(tmp_path: Path) -> None:
+    assert not is_held(tmp_path / "nowhere" / "lock")
+    assert not (tmp_path / "nowhere").exists()
+    with exclusive(tmp_path / "lock"):
+        assert is_held(tmp_path / "lock")
+    with shared(tmp_path / "lock"):  # as one who looks does for an instant
+        assert not is_held(tmp_path / "lock")
 
 
 def test_a_lock_is_held_by_a_child_that_was_given_it(tmp_path: Path) -> None:
