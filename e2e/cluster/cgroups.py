@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import time
 from pathlib import Path
 
 _MOUNT = Path("/sys/fs/cgroup")
 _OURS = "embedded-cluster"
+"""The parent of all clusters' groups. It stays: one who made it may be about to make a group in it."""
+_NAME = re.compile(r"[a-z0-9][a-z0-9.-]*(/[a-z0-9][a-z0-9.-]*)*")
 
 
 def is_unified() -> bool:
@@ -22,6 +25,7 @@ def create(name: str) -> str:
 
     ``name`` may have levels, as in "cluster/node".
     """
+    _check(name)
     for hierarchy in _hierarchies():
         level = hierarchy
         for part in (_OURS, *name.split("/")):
@@ -36,6 +40,7 @@ def create(name: str) -> str:
 
 def remove(name: str) -> None:
     """Remove the control group ``name`` and all below it, killing what still runs in them."""
+    _check(name)
     deadline = time.monotonic() + 10
     trees = [hierarchy / _OURS / name for hierarchy in _hierarchies()]
     while any(tree.exists() for tree in trees):
@@ -44,9 +49,12 @@ def remove(name: str) -> None:
         if time.monotonic() > deadline:
             return
         time.sleep(0.02)
-    for hierarchy in _hierarchies():
-        with contextlib.suppress(OSError):  # another cluster still uses it
-            (hierarchy / _OURS).rmdir()
+
+
+def _check(name: str) -> None:
+    """Refuse what would mean the groups of all clusters, or of others: an empty name, or dots."""
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} cannot name a control group")
 
 
 def _hierarchies() -> list[Path]:
