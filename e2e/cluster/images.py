@@ -10,16 +10,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from e2e.cluster import build_context, buildah, image_cache, prerequisites
+from e2e.cluster import build_context, buildah, image_cache, oci, prerequisites
 from e2e.cluster.commands import run
 from e2e.cluster.locks import exclusive, shared
 from e2e.cluster.paths import images_root
 from e2e.cluster.progress import Progress, details_of, log_progress
+from e2e.cluster.registry import repository_and_tag
 from e2e.cluster.retention import mark_used
 
 BASE_IMAGE = "localhost:5000/base/python:bookworm"
@@ -27,7 +30,7 @@ _SUITE = "bookworm"
 _BASE_PACKAGES = ("python3", "python3-venv", "python-is-python3", "ca-certificates")
 _LEFT_OUT_OF_BASE = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*", "/var/cache/*")
 _KEY_LABEL = "embedded-cluster.key"
-_PLATFORM = "--platform=linux/amd64"
+_PLATFORM = f"--platform=linux/{oci.ARCHITECTURE}"
 
 
 @dataclass(frozen=True)
@@ -40,15 +43,12 @@ class ImageBuild:
 
     def key(self) -> str:
         """Return a short name for everything that the image depends on."""
-        digest = hashlib.sha256(self.dockerfile.read_bytes())
-        digest.update(json.dumps(sorted(self.arguments().items())).encode())
-        digest.update(_base_key().encode())
-        digest.update(build_context.content_digest(self.context, self.files()).encode())
-        return digest.hexdigest()[:16]
+        return self._key(self.context, self.dockerfile, self.files())
 
     def kind(self) -> str:
-        """Return what stays the same when the content changes, in whichever checkout."""
-        return json.dumps([os.path.relpath(self.dockerfile, self.context), sorted(self.arguments().items())])
+        """Return what stays the same when the content changes, in whichever checkout, and tells images apart."""
+        copied = build_context.copied_paths(self.dockerfile.read_text())
+        return json.dumps([os.path.relpath(self.dockerfile, self.context), sorted(self.arguments().items()), copied])
 
     def arguments(self) -> dict[str, str]:
         """Return all build arguments."""
@@ -59,18 +59,53 @@ class ImageBuild:
         paths = build_context.copied_paths(self.dockerfile.read_text())
         return build_context.list_files(self.context, paths)
 
+    @contextmanager
+    def staged(self) -> Iterator[StagedBuild]:
+        """Copy everything that the build reads: from here on it does not matter what changes."""
+        scratch_root = image_cache.layouts_root()
+        scratch_root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=scratch_root, prefix=".new-") as scratch:
+            context, dockerfile = Path(scratch, "context"), Path(scratch, "Dockerfile")
+            context.mkdir()
+            files = self.files()
+            build_context.stage(self.context, files, context)
+            shutil.copy2(self.dockerfile, dockerfile)
+            yield StagedBuild(self, Path(scratch), context, dockerfile, self._key(context, dockerfile, files))
+
+    def _key(self, context: Path, dockerfile: Path, files: Sequence[Path]) -> str:
+        digest = hashlib.sha256(dockerfile.read_bytes())
+        digest.update(json.dumps(sorted(self.arguments().items())).encode())
+        digest.update(_base_key().encode())
+        digest.update(build_context.content_digest(context, files).encode())
+        return digest.hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class StagedBuild:
+    """What is built: copies of all that ``wanted`` reads, and the key of these copies."""
+
+    wanted: ImageBuild
+    scratch: Path
+    context: Path
+    dockerfile: Path
+    key: str
+
 
 def build(wanted: ImageBuild, *, progress: Progress = log_progress) -> Path:
     """Return the image's OCI layout, building it when the cache does not hold it; it stays for an hour at least."""
     layout = image_cache.layouts_root() / wanted.key()
-    if not mark_used(layout):
-        prerequisites.ensure_image_builder(progress)
+    if mark_used(layout):
+        return layout
+    prerequisites.ensure_image_builder(progress)
+    # The sources may change at any time, and others' builds may have to be waited for: the key is that of the copies.
+    with wanted.staged() as staged:
+        layout = image_cache.layouts_root() / staged.key
         with exclusive(image_cache.build_lock(layout)):
             if not mark_used(layout):
                 with shared(image_cache.storage_lock()):
                     _ensure_base(progress)
-                    _build(wanted, layout, progress)
-        image_cache.tidy(keep_tag=BASE_IMAGE, progress=progress)
+                    _build(staged, layout, progress)
+    image_cache.tidy(keep_tag=BASE_IMAGE, progress=progress)
     return layout
 
 
@@ -90,33 +125,34 @@ def pull(reference: str, *, crane: Path, progress: Progress = log_progress) -> P
     return layout
 
 
+def copy_kind(reference: str) -> str:
+    """Return what copies of an image have in common, wherever its registry is; a test's has a new port each time."""
+    return f"copy of {repository_and_tag(reference)}"
+
+
 def _copy(reference: str, layout: Path, crane: Path) -> None:
     layout.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=layout.parent, prefix=".new-") as scratch:
         written = Path(scratch, "layout")
         run([crane, "pull", "--format=oci", _PLATFORM, reference, written])
         image_cache.share_blobs(written)
-        image_cache.write_record(written, image_cache.BuildRecord(kind=f"copy of {reference}", steps=()))
+        image_cache.write_record(written, image_cache.BuildRecord(kind=copy_kind(reference), steps=()))
         written.rename(layout)
 
 
-def _build(wanted: ImageBuild, layout: Path, progress: Progress) -> None:
-    tag = f"localhost/build:{layout.name}"
-    layout.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=layout.parent, prefix=".new-") as scratch:
-        staged = Path(scratch, "context")
-        staged.mkdir()
-        build_context.stage(wanted.context, wanted.files(), staged)
-        label = f"building the image of {wanted.dockerfile}"
-        progress(label)
-        say = details_of(label, progress)
-        steps = buildah.build(staged, wanted.dockerfile, tag, build_args=wanted.arguments(), progress=say)
-        progress(f"keeping the image of {wanted.dockerfile}")
-        written = Path(scratch, "layout")
-        buildah.write_layout(tag, written)
-        image_cache.share_blobs(written)
-        image_cache.write_record(written, image_cache.BuildRecord(kind=wanted.kind(), steps=steps))
-        written.rename(layout)
+def _build(staged: StagedBuild, layout: Path, progress: Progress) -> None:
+    wanted = staged.wanted
+    tag = f"localhost/build:{staged.key}"
+    label = f"building the image of {wanted.dockerfile}"
+    progress(label)
+    say = details_of(label, progress)
+    steps = buildah.build(staged.context, staged.dockerfile, tag, build_args=wanted.arguments(), progress=say)
+    progress(f"keeping the image of {wanted.dockerfile}")
+    written = staged.scratch / "layout"
+    buildah.write_layout(tag, written)
+    image_cache.share_blobs(written)
+    image_cache.write_record(written, image_cache.BuildRecord(kind=wanted.kind(), steps=steps))
+    written.rename(layout)
 
 
 def _ensure_base(progress: Progress) -> None:
