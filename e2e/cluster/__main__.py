@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 from rich.console import Console
@@ -19,6 +21,7 @@ from rich.table import Column, Table
 from e2e.cluster import binaries, prerequisites, runs
 from e2e.cluster.cluster import Cluster
 from e2e.cluster.errors import ClusterError
+from e2e.cluster.failures import EXPECTED, INTERRUPTED, sentence
 from e2e.cluster.options import ClusterOptions
 from e2e.cluster.progress import Progress, in_lines
 
@@ -42,9 +45,12 @@ def main(arguments: list[str] | None = None) -> int:
     command: Callable[[argparse.Namespace], int] = options.command
     try:
         return command(options)
-    except ClusterError as error:
-        _console.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+    except EXPECTED as error:
+        _console.print(f"[red]error:[/] {escape(sentence(error))}", highlight=False, soft_wrap=True)
         return 1
+    except KeyboardInterrupt:
+        _console.print("stopped")
+        return INTERRUPTED
 
 
 def up(options: argparse.Namespace) -> int:
@@ -78,7 +84,7 @@ def _cluster_options(options: argparse.Namespace) -> ClusterOptions:
 
 def down(options: argparse.Namespace) -> int:
     """Stop a cluster and remove every trace of it."""
-    for name in runs.running() if options.all else [options.name]:
+    for name in runs.taken() if options.all else [options.name]:
         Cluster.remove(name)
         _console.print(f"{name} is gone")
     runs.reap_dead_runs()
@@ -89,15 +95,25 @@ def status(options: argparse.Namespace) -> int:
     """List the clusters that are up, their nodes, and what of them died."""
     columns = [Column(title, overflow="fold") for title in ("NAME", "APISERVER", "NODES", "HEALTH")]
     table = Table(*columns, box=None)
-    for name in runs.running():
-        cluster = Cluster.attach(name)
-        dead = cluster.dead_programs()
-        health = f"dead: {', '.join(dead)}" if dead else "all programs run"
-        table.add_row(cluster.name, cluster.server, " ".join(cluster.nodes()), health)
+    for name in runs.taken():
+        table.add_row(name, *_state(name))
     # What reads this from a pipe has no use for lines that are broken or cut.
     console = Console(width=None if sys.stdout.isatty() else _WIDE_ENOUGH)
     console.print(table if table.rows else "no cluster is up")
     return 0
+
+
+def _state(name: str) -> tuple[str, str, str]:
+    """Return the apiserver, the nodes and the health of a cluster, as far as they can be told."""
+    if not runs.is_up(name):
+        return "", "", "is starting"
+    try:
+        cluster = Cluster.attach(name)
+        dead = cluster.dead_programs()
+        health = f"dead: {', '.join(dead)}" if dead else "all programs run"
+        return cluster.server, " ".join(cluster.nodes()), health
+    except EXPECTED as error:
+        return "", "", sentence(error)
 
 
 def kubectl(options: argparse.Namespace) -> int:
@@ -120,7 +136,18 @@ def run(options: argparse.Namespace) -> int:
     """Run a command inside the cluster's network, where names and addresses of services and pods work."""
     cluster = Cluster.attach(options.name)
     path = os.pathsep.join([*_program_directories(cluster), os.environ.get("PATH", os.defpath)])
-    return int(cluster.popen(options.arguments, env={**cluster.env(), "PATH": path}).wait())
+    arguments = options.arguments or [os.environ.get("SHELL", "/bin/sh")]
+    return _status(cluster.popen(arguments, env={**cluster.env(), "PATH": path}))
+
+
+def _status(command: subprocess.Popen[Any]) -> int:
+    """Wait for a command and return its exit status, as a shell counts it."""
+    while True:
+        try:
+            status = command.wait()
+        except KeyboardInterrupt:  # the terminal told the command too, and it knows what to do
+            continue
+        return status if status >= 0 else 128 - status
 
 
 def logs(options: argparse.Namespace) -> int:
@@ -137,9 +164,17 @@ def logs(options: argparse.Namespace) -> int:
 
 def node(options: argparse.Namespace) -> int:
     """Add a node, or let something happen to one."""
+    if options.gpus and options.action != "add":
+        raise ClusterError("--gpus goes with add alone: a node that is booted has the GPUs that it had")
     cluster = Cluster.attach(options.name)
-    actions: dict[str, Callable[[str], object]] = {
-        "add": lambda name: cluster.add_node(name, gpus=options.gpus),
+    with _progress() as progress:
+        _node_actions(cluster, options.gpus, progress)[options.action](options.node)
+    return 0
+
+
+def _node_actions(cluster: Cluster, gpus: int, progress: Progress) -> Mapping[str, Callable[[str], object]]:
+    return {
+        "add": lambda name: cluster.add_node(name, gpus=gpus, progress=progress),
         "kill": cluster.kill_node,
         "boot": cluster.boot_node,
         "cut": cluster.cut_network,
@@ -147,8 +182,6 @@ def node(options: argparse.Namespace) -> int:
         "kill-kubelet": cluster.kill_kubelet,
         "start-kubelet": cluster.start_kubelet,
     }
-    actions[options.action](options.node)
-    return 0
 
 
 def pull(options: argparse.Namespace) -> int:
@@ -258,7 +291,9 @@ def _program_directories(cluster: Cluster) -> list[str]:
 
 
 def _command(command: str, name: str) -> str:
-    return f"python -m e2e.cluster {command} --name {name}"
+    python = Path(sys.executable)
+    shown = python.relative_to(Path.cwd()) if python.is_relative_to(Path.cwd()) else python
+    return f"{shown} -m e2e.cluster {command} --name {name}"
 
 
 @contextmanager

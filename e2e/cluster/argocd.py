@@ -19,7 +19,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
-from e2e.cluster import binaries, prerequisites
+from e2e.cluster import binaries, prerequisites, runs
 from e2e.cluster.commands import run
 from e2e.cluster.control_plane import ControlPlane
 from e2e.cluster.errors import ClusterError
@@ -145,7 +145,9 @@ class ArgoCd:
         progress: Progress = log_progress,
     ) -> None:
         """Start it and wait until it is ready; ``settings`` are added to the ConfigMap argocd-cm."""
-        built = binaries.build(binaries.ARGO_CD_PARTS, progress=progress).argocd
+        parts = binaries.build(binaries.ARGO_CD_PARTS, progress=progress)
+        runs.remember_programs(self.control_plane.directory, parts.directories)
+        built = parts.argocd
         redis = prerequisites.redis(progress)
         progress("starting Argo CD")
         self._directory.mkdir()

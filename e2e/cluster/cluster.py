@@ -17,10 +17,10 @@ from e2e.cluster.argocd import ArgoCd
 from e2e.cluster.audit import AuditEvent, read_audit_log
 from e2e.cluster.commands import run
 from e2e.cluster.control_plane import ControlPlane
-from e2e.cluster.errors import NotRunning
+from e2e.cluster.errors import ClusterError, NotRunning
 from e2e.cluster.machine_view import NodeSize
 from e2e.cluster.netns import network_namespace
-from e2e.cluster.nodes import Nodes
+from e2e.cluster.nodes import Nodes, check_node_name
 from e2e.cluster.options import ClusterOptions
 from e2e.cluster.progress import Progress, log_progress
 from e2e.cluster.prometheus import Prometheus
@@ -41,6 +41,7 @@ class Cluster:
     @classmethod
     def start(cls, options: ClusterOptions, *, progress: Progress = log_progress) -> Self:
         """Start a cluster and wait until it can be used; what it needs is built or installed first."""
+        runs.check_free(options.name)
         prerequisites.ensure_control_plane(progress)
         if options.nodes:
             prerequisites.ensure_nodes(progress)
@@ -49,7 +50,8 @@ class Cluster:
         try:
             return cls._start(options, claimed, built, progress)
         except BaseException:
-            _kill(options.name)
+            if init := runs.find_init(options.name):
+                Sandbox(init).kill()
             claimed.give_up()
             raise
 
@@ -59,7 +61,7 @@ class Cluster:
         directory, record = runs.find(name)
         control_plane = ControlPlane(
             directory=directory,
-            sandbox=Sandbox(record.init_pid),
+            sandbox=Sandbox(record.init),
             link=record.link,
             binaries=binaries.Binaries(record.programs),
             unreachable_toleration_seconds=record.unreachable_toleration_seconds,
@@ -68,10 +70,14 @@ class Cluster:
 
     @classmethod
     def remove(cls, name: str) -> None:
-        """Stop the cluster ``name``, whichever version of this code started it; raise NotRunning if none is up."""
-        if name not in runs.running():
-            raise NotRunning(f"no cluster named {name} is up")
-        _kill(name)
+        """Stop the cluster ``name``, whichever version of this code started it, even before it is up.
+
+        Raise NotRunning if there is none.
+        """
+        init = runs.find_init(name)
+        if init is None:
+            raise NotRunning(f"no cluster named {name} is up; up are: {', '.join(runs.running()) or 'none'}")
+        Sandbox(init).kill()
         runs.remove_dead(name)
 
     @property
@@ -145,7 +151,9 @@ class Cluster:
 
         Its pid is one of the host's, so it can be signalled as usual. It does not end with the cluster.
         """
-        inside = self._control_plane.sandbox.command(command, pid=False)
+        # To enter a mount namespace is to leave the working directory.
+        directory = Path(options.pop("cwd", None) or ".").absolute()
+        inside = self._control_plane.sandbox.command(["env", f"--chdir={directory}", *command], pid=False)
         return subprocess.Popen(inside, **options)
 
     def audit_events(
@@ -174,12 +182,16 @@ class Cluster:
 
     def add_node(self, name: str | None = None, *, gpus: int = 0, progress: Progress = log_progress) -> str:
         """Add a node, wait until it is Ready, and return its name."""
+        if name is not None:
+            check_node_name(name)
         prerequisites.ensure_nodes(progress)
         built = binaries.build(binaries.NODE_PARTS, progress=progress)
         self._control_plane = replace(self._control_plane, binaries=self._control_plane.binaries.merged_with(built))
-        chosen = name or self._nodes.free_name()
-        self._nodes.add([chosen], gpus=gpus, progress=progress)
-        return chosen
+        runs.remember_programs(self.directory, built.directories)
+        if name is None:
+            return self._nodes.add_next(gpus=gpus, progress=progress)
+        self._nodes.add([name], gpus=gpus, progress=progress)
+        return name
 
     def kill_node(self, name: str) -> None:
         """Kill everything on a node at once, pods included, as a power cut would."""
@@ -191,11 +203,11 @@ class Cluster:
 
     def kill_kubelet(self, name: str) -> None:
         """Kill the kubelet of a node; its pods go on."""
-        self._nodes.get(name).kill_kubelet()
+        self._nodes.kill_kubelet(name)
 
     def start_kubelet(self, name: str) -> None:
-        """Start the kubelet of a node again."""
-        self._nodes.get(name).start_kubelet()
+        """Start the kubelet of a node again, which must have been killed."""
+        self._nodes.start_kubelet(name)
 
     def cut_network(self, name: str) -> None:
         """Cut a node off from everything, while its pods go on."""
@@ -236,16 +248,17 @@ class Cluster:
 
     def copy_image(self, reference: str, *, progress: Progress = log_progress) -> None:
         """Copy an image from its registry, which this machine reaches, to be pulled by the same name by pods."""
+        registry = self._registry
         layout = images.pull(reference, crane=self.program("crane", "crane"), progress=progress)
-        self.push_image(layout, reference)
+        registry.push(layout, reference)
 
     def push_image(self, layout: Path, tag: str) -> None:
         """Push the image in an OCI layout directory, to be pulled as ``tag`` by pods."""
-        Registry(self._control_plane).push(layout, tag)
+        self._registry.push(layout, tag)
 
     def push_files(self, directory: Path, tag: str) -> None:
         """Push an image that holds the files below ``directory`` and nothing else, as for an image volume."""
-        Registry(self._control_plane).push_files(oci.files_below(directory), tag)
+        self._registry.push_files(oci.files_below(directory), tag)
 
     def dead_programs(self) -> list[str]:
         """Return the parts of the cluster that were started and do not run any more, as "node/program" on nodes."""
@@ -290,8 +303,8 @@ class Cluster:
     @classmethod
     def _start(cls, options: ClusterOptions, run: runs.Run, built: binaries.Binaries, progress: Progress) -> Self:
         progress("making the cluster's network")
-        sandbox = _make_sandbox(options, run)
-        run.remember_init(sandbox.init_pid)
+        sandbox = _make_sandbox(run)
+        run.remember_init(sandbox.init)
         control_plane = ControlPlane(
             directory=run.directory,
             sandbox=sandbox,
@@ -310,7 +323,8 @@ class Cluster:
             Prometheus(control_plane).start(progress=progress)
         record = RunRecord(
             name=options.name,
-            init_pid=sandbox.init_pid,
+            init_pid=sandbox.init.pid,
+            init_started_ticks=sandbox.init.started_ticks,
             cgroup=run.cgroup,
             link=control_plane.link,
             programs=dict(built.directories),
@@ -318,20 +332,29 @@ class Cluster:
             unreachable_toleration_seconds=options.unreachable_toleration_seconds,
         )
         cluster = cls(run, control_plane, record)
-        run.publish(record)
+        run.publish(record, stays=options.detached)
         return cluster
 
     @property
     def _nodes(self) -> Nodes:
         return Nodes(self._control_plane, self._record.cgroup, self._record.node_size)
 
+    @property
+    def _registry(self) -> Registry:
+        if "registry" not in self.programs():
+            raise ClusterError(f"{self.name} has no registry to put images into; it comes with the first node")
+        return Registry(self._control_plane)
+
     def program(self, part: str, program: str) -> Path:
         """Return the path of a program that the cluster uses, such as kubectl of the part kubernetes."""
-        return self._control_plane.binaries.directories[part] / program
+        found = self._control_plane.binaries.directories.get(part)
+        if found is None:
+            raise ClusterError(f"{self.name} does not use {part}")
+        return found / program
 
 
-def _make_sandbox(options: ClusterOptions, run: runs.Run) -> Sandbox:
-    """Make the sandbox that holds all of the cluster, tied to this process unless it is detached."""
+def _make_sandbox(run: runs.Run) -> Sandbox:
+    """Make the sandbox that holds all of the cluster, tied to this process."""
     resolver = run.directory / "resolv.conf"
     search = "default.svc.cluster.local svc.cluster.local cluster.local"
     resolver.write_text(f"nameserver {network.HUB_ADDRESS}\nsearch {search}\noptions ndots:5\n")
@@ -340,15 +363,12 @@ def _make_sandbox(options: ClusterOptions, run: runs.Run) -> Sandbox:
         binds=[(resolver, host_resolver)] if host_resolver.exists() else [],
         sysctls=network.SYSCTLS,
     )
-    log = run.directory / "sandbox.log"
-    if options.detached:
-        return Sandbox.create(setup, log=log, held_descriptors=[run.lock_descriptor])
-    reader, writer = os.pipe2(os.O_CLOEXEC)
-    try:
-        return Sandbox.create(setup, log=log, owner_descriptor=reader, held_descriptors=[run.lock_descriptor])
-    finally:
-        os.close(reader)
-        _owner_pipes.append(writer)
+    return Sandbox.create(
+        setup,
+        log=run.directory / "sandbox.log",
+        owner_descriptor=run.owner.reader,
+        lock_descriptor=run.lock_descriptor,
+    )
 
 
 def _node_size(options: ClusterOptions) -> NodeSize:
@@ -356,14 +376,6 @@ def _node_size(options: ClusterOptions) -> NodeSize:
 
 
 def _parts_for(options: ClusterOptions) -> Sequence[str]:
-    return [*binaries.CONTROL_PLANE_PARTS, *(binaries.NODE_PARTS if options.nodes else ())]
-
-
-def _kill(name: str) -> None:
-    pid = runs.init_pid(name)
-    if pid is not None:
-        Sandbox(pid).kill()
-
-
-# Kept open for as long as this process lives: the kernel closes them when it ends, however it ends.
-_owner_pipes: list[int] = []
+    on_nodes = binaries.NODE_PARTS if options.nodes else ()
+    prometheus = binaries.PROMETHEUS_PARTS if options.prometheus else ()
+    return [*binaries.CONTROL_PLANE_PARTS, *on_nodes, *prometheus]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from e2e.cluster.commands import run
 from e2e.cluster.errors import NotPossibleHere
 from e2e.cluster.locks import exclusive
-from e2e.cluster.paths import runs_root
+from e2e.cluster.paths import machine_root
 from e2e.cluster.sandbox import Sandbox
 
 POD_CIDR = "10.244.0.0/16"
@@ -69,7 +69,7 @@ def build_hub(control_plane: Sandbox) -> HostLink:
         f"addr add {HUB_ADDRESS}/24 dev {_BRIDGE}",
         f"link set {_BRIDGE} up",
     )
-    with exclusive(runs_root() / "host-links.lock"):
+    with exclusive(machine_root() / "host-links.lock"):
         link = _free_host_link()
         _ip_on_host(
             f"link add {link.interface} type veth peer name uplink netns {control_plane.init_pid}",

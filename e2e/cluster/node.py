@@ -7,6 +7,7 @@ of nodes run side by side; the kubelet's device plugins leave no choice, since i
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -21,7 +22,9 @@ from e2e.cluster.gpu.inventory import RESOURCE, Inventory
 from e2e.cluster.kube_proxy import start_kube_proxy
 from e2e.cluster.machine_view import NodeSize
 from e2e.cluster.paths import cache_root
+from e2e.cluster.processes import Process
 from e2e.cluster.programs import Program, Programs, wait_until
+from e2e.cluster.replacing import replace_text
 from e2e.cluster.sandbox import Sandbox, SandboxSetup
 
 _PROJECT = Path(__file__).parents[2]
@@ -30,12 +33,13 @@ _LEASE_SECONDS = 4
 
 @dataclass(frozen=True)
 class NodeRecord:
-    """What a later process must know of a node; ``init_pid`` is that of its sandbox."""
+    """What a later process must know of a node; ``init_…`` is of the first process of its sandbox."""
 
     name: str
     index: int
     cgroup: str
     init_pid: int
+    init_started_ticks: int
 
     @property
     def address(self) -> str:
@@ -55,9 +59,19 @@ class Node:
         """Make the node's sandbox and plug it in; nothing runs in it yet."""
         directory = _directory(control_plane, name)
         sandbox = _make_sandbox(control_plane, directory, size)
-        network.connect_node(control_plane.sandbox, sandbox, index=index)
-        record = NodeRecord(name=name, index=index, cgroup=cgroup, init_pid=sandbox.init_pid)
-        (directory / "node.json").write_text(json.dumps(asdict(record)))
+        try:
+            network.connect_node(control_plane.sandbox, sandbox, index=index)
+        except BaseException:
+            sandbox.kill()
+            raise
+        record = NodeRecord(
+            name=name,
+            index=index,
+            cgroup=cgroup,
+            init_pid=sandbox.init.pid,
+            init_started_ticks=sandbox.init.started_ticks,
+        )
+        replace_text(directory / "node.json", json.dumps(asdict(record)))
         return cls(control_plane, record)
 
     @classmethod
@@ -80,7 +94,7 @@ class Node:
     @property
     def sandbox(self) -> Sandbox:
         """The sandbox that is the node."""
-        return Sandbox(self.record.init_pid)
+        return Sandbox(Process(self.record.init_pid, self.record.init_started_ticks))
 
     @cached_property
     def programs(self) -> Programs:
@@ -145,6 +159,12 @@ class Node:
         self.sandbox.kill()
         self.programs.forget()
         cgroups.remove(self.record.cgroup)
+
+    def forget(self) -> None:
+        """Undo the making of a node that did not start: its name and its addresses are free again."""
+        self.kill()
+        self.control_plane.forget_node(self.name)
+        shutil.rmtree(self.directory)
 
     @property
     def _gpu_inventory(self) -> Path:

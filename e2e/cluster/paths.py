@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def cache_root() -> Path:
-    """Return the project's directory in the user's cache; everything in it is safe to delete."""
+    """Return the project's directory in the user's cache; to delete it ends the clusters that run, and no more."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "tfserving-operator"
 
@@ -20,6 +20,11 @@ def binaries_root() -> Path:
 def images_root() -> Path:
     """Return where images, their layers and the builder's storage lie."""
     return cache_root() / "images"
+
+
+def machine_root() -> Path:
+    """Return where locks lie on what all of the machine has in common, whoever's cache is used."""
+    return Path("/run/tfserving-operator")
 
 
 def runs_root() -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -13,9 +12,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from e2e.cluster.errors import StartFailed
+from e2e.cluster.processes import Process
+from e2e.cluster.replacing import replace_text
 from e2e.cluster.sandbox import Sandbox
 
-_children: dict[int, subprocess.Popen[bytes]] = {}
+_children: dict[Process, subprocess.Popen[bytes]] = {}
 
 
 @dataclass(frozen=True)
@@ -31,23 +32,27 @@ class Program:
 
     def is_alive(self) -> bool:
         """Tell whether it still runs."""
-        child = _children.get(self.pid)
-        if child is not None:
-            return child.poll() is None
-        return _started_ticks(self.pid) == self.started_ticks
+        child = _children.get(self._process)
+        return self._process.is_alive() if child is None else child.poll() is None
 
     def kill(self) -> None:
         """Kill it at once and wait until it is gone."""
-        _signal(self.pid, signal.SIGKILL)
-        self._wait(deadline_seconds=10)
+        self._process.signal(signal.SIGKILL)
+        self.wait(deadline_seconds=10)
 
     def terminate(self, *, grace_seconds: float) -> None:
         """Ask it to stop, kill it when it has not after ``grace_seconds``."""
-        for pid in _inner_pids(self.pid) or [self.pid]:
-            _signal(pid, signal.SIGTERM)
-        self._wait(deadline_seconds=grace_seconds)
+        for process in self._inner_processes() or [self._process]:
+            process.signal(signal.SIGTERM)
+        self.wait(deadline_seconds=grace_seconds)
         if self.is_alive():
             self.kill()
+
+    def wait(self, *, deadline_seconds: float) -> None:
+        """Wait until it ends, at most so long."""
+        deadline = time.monotonic() + deadline_seconds
+        while self.is_alive() and time.monotonic() < deadline:
+            time.sleep(0.01)
 
     def log_tail(self, lines: int = 15) -> str:
         """Return the last ``lines`` of what it printed."""
@@ -59,10 +64,24 @@ class Program:
             log.seek(self.log_offset_bytes)
             return log.read().decode(errors="replace")
 
-    def _wait(self, *, deadline_seconds: float) -> None:
-        deadline = time.monotonic() + deadline_seconds
-        while self.is_alive() and time.monotonic() < deadline:
-            time.sleep(0.01)
+    def reap(self) -> None:
+        """Collect it, if this process started it; it must have been killed."""
+        child = _children.pop(self._process, None)
+        if child is not None:
+            child.wait(timeout=10)
+
+    @property
+    def _process(self) -> Process:
+        return Process(self.pid, self.started_ticks)
+
+    def _inner_processes(self) -> list[Process]:
+        if not self.is_alive():
+            return []
+        try:
+            pids = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        except FileNotFoundError:
+            return []
+        return [found for pid in pids if (found := Process.now(int(pid)))]
 
 
 class Programs:
@@ -88,16 +107,17 @@ class Programs:
                 cwd="/",
                 start_new_session=True,
             )
-        _children[child.pid] = child
+        process = Process.now(child.pid) or Process(child.pid, started_ticks=0)
+        _children[process] = child
         program = Program(
             name=name,
-            pid=child.pid,
-            started_ticks=_started_ticks(child.pid) or 0,
+            pid=process.pid,
+            started_ticks=process.started_ticks,
             log=log,
             log_offset_bytes=offset,
         )
         record = {**asdict(program), "log": str(log)}
-        (self._directory / f"{name}.json").write_text(json.dumps(record))
+        replace_text(self._directory / f"{name}.json", json.dumps(record))
         return program
 
     def get(self, name: str) -> Program:
@@ -119,9 +139,14 @@ class Programs:
     def forget(self) -> None:
         """Reap all programs, which must have been killed with their sandbox."""
         for name in self.names():
-            child = _children.pop(self.get(name).pid, None)
-            if child is not None:
-                child.wait(timeout=10)
+            self.get(name).reap()
+
+
+def ensure_stays(program: Program, *, seconds: float = 1) -> None:
+    """Raise StartFailed when ``program`` ends so soon after its start: for what gives no other sign that it started."""
+    program.wait(deadline_seconds=seconds)
+    if not program.is_alive():
+        raise StartFailed(f"{program.name} exited; its log ends with:\n{program.log_tail()}")
 
 
 def wait_until(
@@ -137,24 +162,3 @@ def wait_until(
             logs = "\n".join(f"{program.name}:\n{program.log_tail()}" for program in programs)
             raise StartFailed(f"{what} did not happen within {deadline_seconds:.0f} s\n{logs}")
         time.sleep(0.03)
-
-
-def _signal(pid: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, number)
-
-
-def _inner_pids(pid: int) -> list[int]:
-    try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except FileNotFoundError:
-        return []
-
-
-def _started_ticks(pid: int) -> int | None:
-    """Return when the kernel started ``pid``, which tells it from a later process of that number."""
-    try:
-        after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return None if after_name[0] in "ZX" else int(after_name[19])

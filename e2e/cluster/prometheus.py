@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import yaml
 
-from e2e.cluster import binaries
+from e2e.cluster import binaries, runs
 from e2e.cluster.control_plane import ControlPlane
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.manifests import allow_user, service_to_hub
@@ -49,6 +49,7 @@ class Prometheus:
     def start(self, *, progress: Progress = log_progress) -> None:
         """Start it, the first time or again, and wait until it answers."""
         built = binaries.build(binaries.PROMETHEUS_PARTS, progress=progress)
+        runs.remember_programs(self.control_plane.directory, built.directories)
         if not self._config.exists():
             self._install()
         command = [

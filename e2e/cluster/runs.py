@@ -3,6 +3,9 @@
 A run holds a lock on its directory; the first process of its sandbox holds it too. So the kernel knows
 whether a run is alive: no pid files, no guessing. Claiming and giving up names is serialised by one
 lock for all, held for an instant.
+
+Until a run is published, its sandbox ends with the process that starts it, however that one ends. So what
+cannot be used yet does not have to be found to be stopped.
 """
 
 from __future__ import annotations
@@ -11,22 +14,27 @@ import contextlib
 import os
 import re
 import secrets
+import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from pydantic import BaseModel, ValidationError
 
 from e2e.cluster import cgroups
 from e2e.cluster.errors import AlreadyRunning, ClusterError, NotRunning
-from e2e.cluster.locks import exclusive, try_hold
+from e2e.cluster.locks import exclusive, is_held, try_hold
 from e2e.cluster.machine_view import NodeSize
 from e2e.cluster.network import HostLink
 from e2e.cluster.paths import runs_root
+from e2e.cluster.processes import Process
+from e2e.cluster.replacing import replace_text
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
+_NEW = ".new-"
 _DEAD = ".dead-"
 _INIT_PID = "init.pid"
 
@@ -36,6 +44,7 @@ class RunRecord(BaseModel, frozen=True):
 
     name: str
     init_pid: int
+    init_started_ticks: int
     cgroup: str
     link: HostLink
     programs: dict[str, Path]
@@ -43,30 +52,60 @@ class RunRecord(BaseModel, frozen=True):
     node_size: NodeSize
     unreachable_toleration_seconds: int
 
+    @property
+    def init(self) -> Process:
+        """The first process of the cluster's sandbox."""
+        return Process(self.init_pid, self.init_started_ticks)
+
+
+@dataclass(frozen=True)
+class OwnerPipe:
+    """Ties a sandbox to this process: it ends when the kernel closes the pipe, unless it was told to stay."""
+
+    reader: int
+    writer: int
+
+    @classmethod
+    def open(cls) -> Self:
+        """Make a pipe that no other program inherits unless it is given an end of it."""
+        return cls(*os.pipe2(os.O_CLOEXEC))
+
+    def let_stay(self) -> None:
+        """Let the sandbox outlive this process."""
+        os.write(self.writer, b"s")
+
+    def close(self) -> None:
+        """End the sandbox, unless it was told to stay."""
+        os.close(self.writer)
+        os.close(self.reader)
+
 
 @dataclass(frozen=True)
 class Run:
-    """A claimed name: its directory, the descriptor that holds its lock, and its cgroup's name."""
+    """A claimed name: its directory, the descriptor that holds its lock, its cgroup's name, the tie to its owner."""
 
     directory: Path
     lock_descriptor: int
     cgroup: str
+    owner: OwnerPipe
 
-    def publish(self, record: RunRecord) -> None:
-        """Let other processes find the cluster; it counts as up from here on."""
-        scratch = self.directory / "run.json.new"
-        scratch.write_text(record.model_dump_json(indent=2))
-        scratch.rename(_record_path(self.directory))
+    def publish(self, record: RunRecord, *, stays: bool) -> None:
+        """Let other processes find the cluster, which is up from here on, and outlives this process if it ``stays``."""
+        _write_record(self.directory, record)
+        if stays:
+            self.owner.let_stay()
 
-    def remember_init(self, pid: int) -> None:
+    def remember_init(self, init: Process) -> None:
         """Let other processes kill the cluster, even before it is up."""
-        (self.directory / _INIT_PID).write_text(str(pid))
+        replace_text(self.directory / _INIT_PID, f"{init.pid} {init.started_ticks}")
 
     def give_up(self) -> None:
-        """Remove all that the run left; everything in its sandbox must have been killed."""
+        """Remove all that the run left; what its sandbox still runs ends by itself, if nobody killed it yet."""
+        self.owner.close()
         with exclusive(_names_lock()):
             dead = _bury(self.directory)
             os.close(self.lock_descriptor)
+        cgroups.remove(self.cgroup)
         _remove(dead)
 
 
@@ -74,33 +113,50 @@ def claim(name: str) -> Run:
     """Take the name for a new cluster; raise AlreadyRunning when a live one has it."""
     check_name(name)
     reap_dead_runs()
-    directory = runs_root() / name
     with exclusive(_names_lock()):
-        if directory.exists() and not _is_dead(directory):
-            raise AlreadyRunning(f"a cluster named {name} is up; stop it, or choose another name")
-        if directory.exists():
-            _bury(directory)
-        directory.mkdir(parents=True)
-        descriptor = try_hold(directory / "lock")
-        assert descriptor is not None
-        cgroup = f"{name}-{secrets.token_hex(4)}"
-        (directory / "cgroup").write_text(cgroup)
-    return Run(directory, descriptor, cgroup)
+        check_free(name)
+        _bury(runs_root() / name)
+        return _make(runs_root() / name)
+
+
+def check_free(name: str) -> None:
+    """Raise ClusterError unless ``name`` can name a cluster now: AlreadyRunning when a live one has it."""
+    check_name(name)
+    if _is_alive(runs_root() / name):
+        raise AlreadyRunning(f"a cluster named {name} is up; stop it, or choose another name")
 
 
 def find(name: str) -> tuple[Path, RunRecord]:
     """Return the directory and record of the cluster that is up under ``name``; raise NotRunning if none is."""
     directory = runs_root() / name
-    if not _record_path(directory).exists() or _is_dead(directory):
+    if not is_up(name):
         raise NotRunning(f"no cluster named {name} is up; up are: {', '.join(running()) or 'none'}")
     return directory, _read_record(directory)
 
 
 def running() -> list[str]:
     """Return the names of the clusters that are up."""
-    return [
-        directory.name for directory in _directories() if _record_path(directory).exists() and not _is_dead(directory)
-    ]
+    return [name for name in taken() if is_up(name)]
+
+
+def taken() -> list[str]:
+    """Return the names of the clusters that are up and of those that somebody is starting."""
+    return [directory.name for directory in _directories() if _is_alive(directory)]
+
+
+def is_up(name: str) -> bool:
+    """Tell whether the cluster ``name`` can be used."""
+    directory = runs_root() / name
+    return _record_path(directory).exists() and _is_alive(directory)
+
+
+def remember_programs(directory: Path, programs: Mapping[str, Path]) -> None:
+    """Add ``programs`` to what later processes know of the cluster in ``directory``; before it is up, do nothing."""
+    with exclusive(directory / "record.lock"):
+        if _record_path(directory).exists():
+            record = _read_record(directory)
+            more = record.model_copy(update={"programs": {**programs, **record.programs}})
+            _write_record(directory, more)
 
 
 def programs_in_use() -> set[Path]:
@@ -112,10 +168,17 @@ def programs_in_use() -> set[Path]:
     return found
 
 
-def init_pid(name: str) -> int | None:
-    """Return the pid of the first process of the cluster ``name``; None when there is no such cluster, or yet."""
-    path = runs_root() / name / _INIT_PID
-    return int(path.read_text()) if path.exists() and not _is_dead(path.parent) else None
+def find_init(name: str) -> Process | None:
+    """Return the first process of the cluster ``name``, up or not yet; None when there is none, or no process yet."""
+    directory = runs_root() / name
+    if not _is_alive(directory):
+        return None
+    try:
+        pid, *started = map(int, (directory / _INIT_PID).read_text().split())
+    except FileNotFoundError:
+        return None
+    # An earlier version of this code did not write when it was started.
+    return Process(pid, started[0]) if started else Process.now(pid)
 
 
 def remove_dead(name: str) -> None:
@@ -124,7 +187,7 @@ def remove_dead(name: str) -> None:
     deadline = time.monotonic() + 10
     while directory.exists() and time.monotonic() < deadline:
         with exclusive(_names_lock()):
-            dead = _bury(directory) if directory.exists() and _is_dead(directory) else None
+            dead = None if _is_alive(directory) else _bury(directory)
         if dead is not None:
             _remove(dead)
             return
@@ -136,9 +199,11 @@ def reap_dead_runs() -> list[str]:
     reaped = []
     with exclusive(_names_lock()):
         for directory in list(_directories()):
-            if _is_dead(directory):
+            if not _is_alive(directory):
                 _bury(directory)
                 reaped.append(directory.name)
+        for begun in runs_root().glob(f"{_NEW}*"):  # a claim that was cut short; only one is made at a time
+            shutil.rmtree(begun)
         buried = list(runs_root().glob(f"{_DEAD}*"))
     for dead in buried:
         _remove(dead)
@@ -154,6 +219,8 @@ def check_name(name: str) -> None:
 def _read_record(directory: Path) -> RunRecord:
     try:
         return RunRecord.model_validate_json(_record_path(directory).read_text())
+    except FileNotFoundError:
+        raise NotRunning(f"the cluster {directory.name} was just stopped") from None
     except ValidationError as error:
         name = directory.name
         raise ClusterError(f"{name} was started by another version of this code, which can only stop it") from error
@@ -165,25 +232,48 @@ def _directories() -> Iterator[Path]:
             yield path
 
 
-def _is_dead(directory: Path) -> bool:
-    descriptor = try_hold(directory / "lock")
-    if descriptor is None:
-        return False
-    os.close(descriptor)
-    return True
+def _write_record(directory: Path, record: RunRecord) -> None:
+    replace_text(_record_path(directory), record.model_dump_json(indent=2))
 
 
-def _bury(directory: Path) -> Path:
-    """Free the name at once; removing gigabytes of layers takes longer than the lock should be held."""
+def _is_alive(directory: Path) -> bool:
+    return is_held(directory / "lock")
+
+
+def _make(directory: Path) -> Run:
+    """Make the directory of a new run in one step: whoever sees it finds it complete and its lock held."""
+    cgroup = f"{directory.name}-{secrets.token_hex(4)}"
+    scratch = directory.with_name(f"{_NEW}{cgroup}")
+    scratch.mkdir()
+    lock = try_hold(scratch / "lock")
+    assert lock is not None
+    try:
+        (scratch / "cgroup").write_text(cgroup)
+        owner = OwnerPipe.open()
+        scratch.rename(directory)
+    except BaseException:
+        os.close(lock)
+        raise
+    return Run(directory, lock, cgroup, owner)
+
+
+def _bury(directory: Path) -> Path | None:
+    """Free the name at once, if it has a directory; removing gigabytes takes longer than the lock should be held."""
     grave = directory.with_name(f"{_DEAD}{directory.name}-{secrets.token_hex(4)}")
-    directory.rename(grave)
+    try:
+        directory.rename(grave)
+    except FileNotFoundError:
+        return None
     return grave
 
 
-def _remove(dead: Path) -> None:
+def _remove(dead: Path | None) -> None:
+    if dead is None:
+        return
     cgroup = dead / "cgroup"
-    if cgroup.exists():
-        cgroups.remove(cgroup.read_text())
+    # The name is missing where the disk was full when it was to be written, so nothing was ever put there.
+    if cgroup.exists() and (name := cgroup.read_text()):
+        cgroups.remove(name)
     # Gigabytes of small files take seconds that nobody should wait for; if this is killed, the next start goes on.
     subprocess.run(
         ["setsid", "--fork", "nice", "rm", "-rf", "--", dead],

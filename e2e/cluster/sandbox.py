@@ -8,7 +8,6 @@ order of steps that a crash could interrupt.
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from e2e.cluster import sandbox_init
 from e2e.cluster.errors import StartFailed
+from e2e.cluster.processes import Process
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class SandboxSetup:
     sysctls: Mapping[str, str] = field(default_factory=dict)
     private_proc: bool = False
 
-    def to_argument(self, owner_descriptor: int | None) -> str:
+    def to_argument(self, owner_descriptor: int | None, lock_descriptor: int | None) -> str:
         """Return the JSON that ``sandbox_init`` reads."""
         setup: sandbox_init.Setup = {
             "binds": [(str(source), str(target)) for source, target in self.binds],
@@ -39,15 +39,21 @@ class SandboxSetup:
             "sysctls": dict(self.sysctls),
             "private_proc": self.private_proc,
             "owner_descriptor": owner_descriptor,
+            "lock_descriptor": lock_descriptor,
         }
         return json.dumps(setup)
 
 
 @dataclass(frozen=True)
 class Sandbox:
-    """A running sandbox, known by the pid (on the host) of its first process."""
+    """A running sandbox, known by its first process; when that ends, so does all of it."""
 
-    init_pid: int
+    init: Process
+
+    @property
+    def init_pid(self) -> int:
+        """The pid of the first process, as the host sees it."""
+        return self.init.pid
 
     @classmethod
     def create(
@@ -57,17 +63,17 @@ class Sandbox:
         log: Path,
         inside: Sandbox | None = None,
         owner_descriptor: int | None = None,
-        held_descriptors: Sequence[int] = (),
+        lock_descriptor: int | None = None,
     ) -> Sandbox:
         """Start a sandbox, nested in the PID namespace of ``inside`` if given.
 
-        It dies with ``inside``, and when the other end of the pipe ``owner_descriptor`` closes.
-        ``held_descriptors`` stay open until its last process is gone.
+        It dies with ``inside``; when the other end of the pipe ``owner_descriptor`` closes through which
+        nothing came; and when the file of ``lock_descriptor`` is removed, which it holds to its end.
         """
-        passed = [*held_descriptors, *([owner_descriptor] if owner_descriptor is not None else [])]
+        passed = [descriptor for descriptor in (owner_descriptor, lock_descriptor) if descriptor is not None]
         with log.open("ab") as errors:
             parent = subprocess.Popen(
-                [*_enter(inside), *_UNSHARE, setup.to_argument(owner_descriptor)],
+                [*_enter(inside), *_UNSHARE, setup.to_argument(owner_descriptor, lock_descriptor)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -77,10 +83,11 @@ class Sandbox:
         assert parent.stdout is not None
         with parent.stdout:
             pid = parent.stdout.readline().decode()  # to its end never comes: unshare holds it too
-        if not pid:
+        init = Process.now(int(pid)) if pid else None
+        if init is None:
             raise StartFailed(f"a sandbox could not be made: {log.read_text()[-2000:]}")
         _children.append(parent)
-        return cls(init_pid=int(pid))
+        return cls(init)
 
     def command(self, command: Sequence[str | Path], *, mount: bool = True, pid: bool = True) -> list[str]:
         """Return the command line that runs ``command`` inside; without ``pid`` its pid is one of the host's."""
@@ -96,21 +103,12 @@ class Sandbox:
 
     def is_alive(self) -> bool:
         """Tell whether the sandbox still runs."""
-        return Path(f"/proc/{self.init_pid}/ns/net").exists()
+        return self.init.is_alive()
 
     def kill(self) -> None:
         """Kill everything inside at once, as a power cut would, and wait until it is gone."""
-        try:
-            descriptor = os.pidfd_open(self.init_pid)
-        except ProcessLookupError:
-            return
-        try:
-            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-            _wait_for_exit(descriptor)
-        except ProcessLookupError:
-            pass
-        finally:
-            os.close(descriptor)
+        self.init.signal(signal.SIGKILL, wait_seconds=10)
+        _children[:] = [child for child in _children if child.poll() is None]
 
 
 _UNSHARE = [
@@ -125,12 +123,3 @@ _children: list[subprocess.Popen[bytes]] = []
 
 def _enter(outer: Sandbox | None) -> list[str]:
     return [] if outer is None else ["nsenter", f"--target={outer.init_pid}", "--pid", "--"]
-
-
-def _wait_for_exit(descriptor: int) -> None:
-    import select
-
-    poller = select.poll()
-    poller.register(descriptor, select.POLLIN)
-    poller.poll(10_000)
-    _children[:] = [child for child in _children if child.poll() is None]

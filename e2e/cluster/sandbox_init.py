@@ -1,9 +1,13 @@
 """PID 1 of a sandbox: prepares its mounts and kernel settings, then reaps orphans until it must end.
 
 Started as a plain script by ``sandbox.py`` (so it imports the standard library alone), with one JSON
-argument. It prints its own pid as the host sees it, lets go of stdout, and stays. When the descriptor
-``owner_descriptor`` reports end of file, the owner has died, however it died: this process exits, and
-the kernel kills everything else in its PID namespace.
+argument. It prints its own pid as the host sees it, lets go of stdout, and stays. It exits, and with it the
+kernel kills everything else in its PID namespace,
+
+- when the descriptor ``owner_descriptor`` reports end of file: the owner has died, however it died. A byte
+  that comes before says that the sandbox is to outlive the owner.
+- when the file of ``lock_descriptor`` was removed: without its files the cluster is of no use to anybody, and
+  nobody could find it any more to stop it.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ import sys
 from pathlib import Path
 from typing import TypedDict
 
+_LOOK_EVERY_MILLISECONDS = 2000
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_SLAVE, MS_SHARED = 2, 4, 8, 4096, 16384, 1 << 19, 1 << 20
 
 
@@ -29,6 +34,7 @@ class Setup(TypedDict):
     sysctls: dict[str, str]
     private_proc: bool
     owner_descriptor: int | None
+    lock_descriptor: int | None
 
 
 def mount(source: str, target: str, *, kind: str, flags: int, options: str = "") -> None:
@@ -55,21 +61,23 @@ def prepare(setup: Setup) -> None:
         Path("/proc/sys", name).write_text(value)
 
 
-def reap_until_owner_dies(owner_descriptor: int | None) -> None:
-    """Collect exited orphans; return when the owner's end of the pipe is closed, never without a pipe."""
+def reap_until_the_end(owner_descriptor: int | None, lock_descriptor: int | None) -> None:
+    """Collect exited orphans; return when the owner died or the lock file is gone, never without either."""
     wake_reader, wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wake_writer)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     poller = select.poll()
     poller.register(wake_reader, select.POLLIN)
     if owner_descriptor is not None:
-        poller.register(owner_descriptor, select.POLLHUP)
-    while True:
+        poller.register(owner_descriptor, select.POLLIN)
+    while lock_descriptor is None or os.fstat(lock_descriptor).st_nlink:
         reap()
-        for descriptor, _ in poller.poll():
-            if descriptor == owner_descriptor:
+        for descriptor, _ in poller.poll(None if lock_descriptor is None else _LOOK_EVERY_MILLISECONDS):
+            said = os.read(descriptor, 4096)
+            if descriptor == owner_descriptor and not said:
                 return
-            os.read(wake_reader, 4096)
+            if descriptor == owner_descriptor:
+                poller.unregister(descriptor)
 
 
 def reap() -> None:
@@ -88,7 +96,7 @@ def main() -> None:
     prepare(setup)
     os.write(1, f"{pid_on_host}\n".encode())
     os.dup2(os.open(os.devnull, os.O_RDWR), 1)
-    reap_until_owner_dies(setup["owner_descriptor"])
+    reap_until_the_end(setup["owner_descriptor"], setup["lock_descriptor"])
 
 
 if __name__ == "__main__":

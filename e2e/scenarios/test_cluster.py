@@ -19,7 +19,17 @@ import httpx
 import pytest
 import yaml
 
-from e2e.cluster import AlreadyRunning, Cluster, ClusterOptions, CommandFailed, NotRunning, images, paths, runs
+from e2e.cluster import (
+    AlreadyRunning,
+    Cluster,
+    ClusterError,
+    ClusterOptions,
+    CommandFailed,
+    NotRunning,
+    images,
+    paths,
+    runs,
+)
 
 _SERVER = """
 import http.server, os, sys
@@ -228,59 +238,90 @@ def test_clusters_side_by_side_do_not_see_each_other(cluster_with_node: Cluster)
         assert other.kubectl("get", "nodes", "--output=name").stdout == "node/node-1\n"
 
 
-def test_pods_reach_each_other_across_nodes(pair: Cluster) -> None:
+def test_pods_reach_each_other_across_nodes(nodes: Cluster) -> None:
     for node in ("node-1", "node-2"):
-        _run(pair, f"on-{node}", _IMAGE, node=node)
-    address = pair.kubectl("get", "pod", "on-node-2", "--output=jsonpath={.status.podIP}").stdout
+        _run(nodes, f"on-{node}", _IMAGE, node=node)
+    address = nodes.kubectl("get", "pod", "on-node-2", "--output=jsonpath={.status.podIP}").stdout
     asking = f"import urllib.request as u; print(u.urlopen('http://{address}:8000').read().decode())"
 
-    assert pair.kubectl("exec", "on-node-1", "--", "python3", "-c", asking).stdout.strip() == "on-node-2"
+    assert nodes.kubectl("exec", "on-node-1", "--", "python3", "-c", asking).stdout.strip() == "on-node-2"
 
 
-@pytest.mark.parametrize(
-    ("harm", "mend"),
-    [
-        pytest.param(Cluster.cut_network, Cluster.heal_network, id="network cut"),
-        pytest.param(Cluster.kill_kubelet, Cluster.start_kubelet, id="kubelet killed"),
-        pytest.param(Cluster.kill_node, Cluster.boot_node, id="power lost"),
-    ],
-)
-def test_a_lost_node_is_noticed_and_comes_back(
-    pair: Cluster, harm: Callable[[Cluster, str], None], mend: Callable[[Cluster, str], None]
-) -> None:
-    harm(pair, "node-2")
-    pair.kubectl("wait", "--for=condition=Ready=Unknown", "node/node-2", "--timeout=20s")
+def test_lost_nodes_are_noticed_and_come_back(nodes: Cluster) -> None:
+    """Each in another way, all at once: it takes the cluster its time to notice."""
+    lost = ("node/node-2", "node/node-3", "node/node-4")
+    nodes.cut_network("node-2")
+    nodes.kill_kubelet("node-3")
+    nodes.kill_node("node-4")
+
+    nodes.kubectl("wait", "--for=condition=Ready=Unknown", *lost, "--timeout=20s")
     ready = '{.status.conditions[?(@.type=="Ready")].status}'
-    assert pair.kubectl("get", "node", "node-1", f"--output=jsonpath={ready}").stdout == "True"
-    mend(pair, "node-2")
-    pair.kubectl("wait", "--for=condition=Ready", "node/node-2", "--timeout=20s")
+    assert nodes.kubectl("get", "node", "node-1", f"--output=jsonpath={ready}").stdout == "True"
+
+    nodes.heal_network("node-2")
+    nodes.start_kubelet("node-3")
+    nodes.boot_node("node-4")
+    nodes.kubectl("wait", "--for=condition=Ready", *lost, "--timeout=20s")
 
 
-def test_a_killed_kubelet_leaves_its_pods_running(pair: Cluster) -> None:
-    _run(pair, "goes-on", _IMAGE, node="node-2")
-    address = pair.kubectl("get", "pod", "goes-on", "--output=jsonpath={.status.podIP}").stdout
+def test_a_killed_kubelet_leaves_its_pods_running(nodes: Cluster) -> None:
+    _run(nodes, "goes-on", _IMAGE, node="node-2")
+    address = nodes.kubectl("get", "pod", "goes-on", "--output=jsonpath={.status.podIP}").stdout
 
-    pair.kill_kubelet("node-2")
-    still = _get(pair, address, 8000)
-    pair.start_kubelet("node-2")
+    nodes.kill_kubelet("node-2")
+    still = _get(nodes, address, 8000)
+    nodes.start_kubelet("node-2")
 
     assert still == "goes-on"
-    pair.kubectl("wait", "--for=condition=Ready", "node/node-2", "--timeout=20s")
+    nodes.kubectl("wait", "--for=condition=Ready", "node/node-2", "--timeout=20s")
 
 
-def test_a_node_can_join_later(pair: Cluster) -> None:
-    pair.add_node("late", gpus=1)
-    _run(pair, "on-late", _IMAGE, node="late", limits={"nvidia.com/gpu": "1"})
+def test_what_cannot_happen_to_a_node_is_refused_in_a_sentence(nodes: Cluster) -> None:
+    with pytest.raises(ClusterError, match="the kubelet of node-3 runs already"):
+        nodes.start_kubelet("node-3")
+    nodes.kill_node("node-4")
+    for impossible in (nodes.cut_network, nodes.heal_network, nodes.kill_kubelet, nodes.start_kubelet):
+        with pytest.raises(ClusterError, match="node-4 was killed; boot it first"):
+            impossible("node-4")
+    nodes.boot_node("node-4")
 
 
-def test_a_node_that_is_booted_again_has_the_gpus_that_it_had(pair: Cluster) -> None:
-    pair.add_node("booted", gpus=1)
+def test_a_node_that_does_not_start_leaves_its_name_free(nodes: Cluster) -> None:
+    in_the_way = nodes.directory / "nodes" / "unlucky" / "kubelet.yaml"
+    in_the_way.mkdir(parents=True)
+    with pytest.raises(IsADirectoryError):
+        nodes.add_node("unlucky")
+    assert "unlucky" not in nodes.nodes()
+    assert "unlucky" not in nodes.kubectl("get", "nodes", "--output=name").stdout
 
-    pair.kill_node("booted")
-    pair.boot_node("booted")
+    nodes.add_node("unlucky")
+
+
+def test_a_cluster_without_nodes_gets_one_that_later_processes_can_use() -> None:
+    with Cluster.start(ClusterOptions()) as cluster:
+        with pytest.raises(ClusterError, match="has no registry"):
+            cluster.push_files(cluster.directory / "pki", "localhost:5000/files:1")
+        cluster.add_node("first")
+
+        found = Cluster.attach(cluster.name)
+        found.kill_node("first")
+        found.boot_node("first")
+        assert found.program("crane", "crane").exists()
+
+
+def test_a_node_can_join_later(nodes: Cluster) -> None:
+    nodes.add_node("late", gpus=1)
+    _run(nodes, "on-late", _IMAGE, node="late", limits={"nvidia.com/gpu": "1"})
+
+
+def test_a_node_that_is_booted_again_has_the_gpus_that_it_had(nodes: Cluster) -> None:
+    nodes.add_node("booted", gpus=1)
+
+    nodes.kill_node("booted")
+    nodes.boot_node("booted")
 
     gpus = r"{.status.allocatable.nvidia\.com/gpu}"
-    pair.kubectl("wait", f"--for=jsonpath={gpus}=1", "node/booted", "--timeout=20s")
+    nodes.kubectl("wait", f"--for=jsonpath={gpus}=1", "node/booted", "--timeout=20s")
 
 
 def _press_ctrl_c(owner: subprocess.Popen[str]) -> None:
@@ -303,6 +344,33 @@ def test_nothing_is_left_when_the_owner_is_killed(end: Callable[[subprocess.Pope
     _assert_no_trace(facts)
 
 
+@pytest.mark.parametrize(
+    "end",
+    [
+        pytest.param(lambda owner, name: owner.kill(), id="its owner is killed"),
+        pytest.param(lambda owner, name: owner.terminate(), id="its owner is terminated"),
+        pytest.param(lambda owner, name: Cluster.remove(name), id="it is stopped by name"),
+    ],
+)
+def test_a_cluster_that_is_not_up_yet_can_be_got_rid_of(end: Callable[[subprocess.Popen[bytes], str], None]) -> None:
+    options = ClusterOptions(detached=True)
+    program = f"from e2e.cluster import *; Cluster.start(ClusterOptions(name={options.name!r}, detached=True))"
+    project = Path(__file__).parents[2]
+    with subprocess.Popen([sys.executable, "-c", program], cwd=project, stderr=subprocess.DEVNULL) as owner:
+        _wait(lambda: runs.find_init(options.name) is not None, "the first process")
+        init = runs.find_init(options.name)
+        assert init is not None
+        with pytest.raises(NotRunning):
+            Cluster.attach(options.name)
+        end(owner, options.name)
+        assert owner.wait(timeout=20) != 0
+
+    _wait(lambda: not init.is_alive(), "the end of the cluster's processes")
+    runs.reap_dead_runs()
+    runs.check_free(options.name)
+    _wait(lambda: list(paths.runs_root().glob(f"*{options.name}*")) == [], "the end of its files")
+
+
 def test_a_detached_cluster_outlives_its_owner_and_goes_when_told() -> None:
     owner, facts = _start_in_another_process(detached=True)
     owner.send_signal(signal.SIGKILL)
@@ -315,7 +383,7 @@ def test_a_detached_cluster_outlives_its_owner_and_goes_when_told() -> None:
     _assert_no_trace(facts)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server(cluster_with_node: Cluster) -> str:
     """The image of a small HTTP server, built from a Dockerfile and pushed."""
     _push_server(cluster_with_node, _IMAGE)
@@ -323,9 +391,9 @@ def server(cluster_with_node: Cluster) -> str:
 
 
 @pytest.fixture(scope="module")
-def pair() -> Iterator[Cluster]:
-    """A cluster of two nodes that tests may harm and mend."""
-    with Cluster.start(ClusterOptions(nodes=2)) as cluster:
+def nodes() -> Iterator[Cluster]:
+    """A cluster of four nodes that tests may harm and mend."""
+    with Cluster.start(ClusterOptions(nodes=4)) as cluster:
         _push_server(cluster, _IMAGE)
         yield cluster
 

@@ -5,6 +5,7 @@ import ipaddress
 import pytest
 
 from e2e.cluster import ClusterError, ClusterOptions, network
+from e2e.cluster.nodes import check_node_name
 from e2e.cluster.registry import repository_and_tag
 from e2e.cluster.runs import check_name
 
@@ -36,6 +37,13 @@ def test_a_name_that_fits_everywhere_is_taken(name: str) -> None:
 def test_a_name_that_does_not_is_refused(name: str) -> None:
     with pytest.raises(ClusterError, match="cannot name a cluster"):
         check_name(name)
+
+
+@pytest.mark.parametrize("name", ["", "Node-1", "node_1", "node.1", "../node", "-a", "a" * 64])
+def test_a_name_that_no_node_can_have_is_refused(name: str) -> None:
+    with pytest.raises(ClusterError, match="cannot name a node"):
+        check_node_name(name)
+    check_node_name("a" * 63)
 
 
 def test_clusters_are_named_apart_unless_told() -> None:
