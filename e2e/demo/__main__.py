@@ -7,10 +7,9 @@ import os
 import sys
 from pathlib import Path
 
-import httpx
 from rich.console import Console
 
-from e2e.cluster import ClusterError
+from e2e.cluster.failures import EXPECTED, INTERRUPTED, sentence
 from e2e.demo.current import CurrentCluster
 from e2e.demo.embedded import EmbeddedCluster
 from e2e.demo.scenario import run_demo
@@ -32,20 +31,20 @@ def main() -> int:
             _up(target, options.model, steps, console)
         else:
             _down(target, steps)
-    except (ClusterError, DemoFailed, TrainingFailed, httpx.HTTPError) as error:
-        console.print(f"\n{error}", style="red", markup=False, highlight=False, soft_wrap=True)
+    except (DemoFailed, TrainingFailed, *EXPECTED) as error:
+        console.print(f"\n{sentence(error)}", style="red", markup=False, highlight=False, soft_wrap=True)
         return 1
     except KeyboardInterrupt:
         console.print(f"\nStopped. `make demo-down{target.make_arguments()}` removes what was made so far.")
-        return 130
+        return INTERRUPTED
     return 0
 
 
 def _up(target: Target, model_directory: Path | None, steps: Steps, console: Console) -> None:
-    with steps.step("Train a model of handwritten digits") as say:
-        model: TrainedModel = load_trained_model(model_directory) if model_directory else trained_digits(say)
     with steps.step("Prepare the cluster") as say:
         target.prepare(say)
+    with steps.step("Train a model of handwritten digits") as say:
+        model: TrainedModel = load_trained_model(model_directory) if model_directory else trained_digits(say)
     run_demo(target, model, steps, console)
 
 
@@ -66,11 +65,17 @@ def _parsed_arguments() -> argparse.Namespace:
     )
     parser.add_argument(
         "--model",
-        type=Path,
+        type=_directory,
         default=os.environ.get("DEMO_MODEL") or None,
         help="a directory that `python -m e2e.models` made elsewhere (default: DEMO_MODEL, else train it)",
     )
     return parser.parse_args()
+
+
+def _directory(text: str) -> Path:
+    if not Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is not a directory")
+    return Path(text)
 
 
 if __name__ == "__main__":

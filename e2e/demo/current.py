@@ -11,7 +11,10 @@ from pathlib import Path
 
 from e2e.cluster.commands import run
 from e2e.cluster.progress import Progress
-from e2e.demo.target import CHART, NAMESPACE, OPERATOR_NAMESPACE, RELEASE, DemoFailed
+from e2e.demo.target import CHART, CRD, MARK, NAMESPACE, OPERATOR_NAMESPACE, RELEASE, DemoFailed
+
+_REMOVAL_TIMEOUT = "300s"
+_NO_SUCH_RESOURCE = "the server doesn't have a resource type"
 
 
 class CurrentCluster:
@@ -22,14 +25,15 @@ class CurrentCluster:
         self.operator_image = operator_image
 
     def prepare(self, progress: Progress) -> None:
-        """Check that the tools are there and the cluster answers."""
-        for tool in ("kubectl", "helm"):
-            if shutil.which(tool) is None:
-                raise DemoFailed(f"{tool} is needed for CLUSTER=current and is not on the PATH")
-        progress("asking the cluster for its version")
-        answer = self.kubectl("version", "--request-timeout=10s", check=False)
-        if answer.returncode != 0:
-            raise DemoFailed(f"the cluster of the kubeconfig does not answer: {answer.stderr.strip()}")
+        """Check that the tools are there, the cluster answers, and no operator is there that is somebody's own."""
+        self._require_answer(progress)
+        if not self._is_ours(OPERATOR_NAMESPACE) and self._exists("crd", CRD):
+            raise DemoFailed(
+                f"the cluster has ServedModels already, by an installation of the operator that is not the "
+                f"demonstration's. It would be changed, and removed by `make demo-down`: take another cluster, "
+                f"or, if nobody uses it any more, remove it with `kubectl delete crd {CRD}`"
+            )
+        self._is_ours(NAMESPACE)
 
     def kubectl(
         self, *arguments: str | Path, stdin: str | None = None, check: bool = True
@@ -70,12 +74,54 @@ class CurrentCluster:
 
     def remove(self, progress: Progress) -> None:
         """Remove the demonstration and, unless others have ServedModels, the operator and its CRD."""
+        self._require_answer(progress)
+        has_operator = self._is_ours(OPERATOR_NAMESPACE)
         progress("removing the demonstration")
-        self.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found")
-        left = self.kubectl("get", "servedmodels", "--all-namespaces", "--output=name", check=False).stdout.split()
-        if left:
+        if self._is_ours(NAMESPACE):
+            self._delete_namespace(NAMESPACE)
+        if not has_operator:
+            return
+        if left := self._served_models():
             raise DemoFailed(f"the operator stays: it looks after {len(left)} ServedModels that are not the demo's")
         progress("removing the operator")
         run(["helm", "uninstall", RELEASE, "--namespace", OPERATOR_NAMESPACE, "--ignore-not-found", "--wait"])
-        self.kubectl("delete", "namespace", OPERATOR_NAMESPACE, "--ignore-not-found")
-        self.kubectl("delete", "--ignore-not-found", "--filename", CHART / "crds")
+        self.kubectl("delete", "--ignore-not-found", f"--timeout={_REMOVAL_TIMEOUT}", "--filename", CHART / "crds")
+        # Last: its mark says whose all this is, should this be interrupted and done again.
+        self._delete_namespace(OPERATOR_NAMESPACE)
+
+    def _require_answer(self, progress: Progress) -> None:
+        for tool in ("kubectl", "helm"):
+            if shutil.which(tool) is None:
+                raise DemoFailed(f"{tool} is needed for CLUSTER=current and is not on the PATH")
+        progress("asking the cluster for its version")
+        answer = self.kubectl("version", "--request-timeout=10s", check=False)
+        if answer.returncode != 0:
+            raise DemoFailed(f"the cluster of the kubeconfig does not answer: {answer.stderr.strip()}")
+
+    def _is_ours(self, namespace: str) -> bool:
+        """Tell whether the demonstration's namespace is there; raise DemoFailed when somebody else's is."""
+        if not self._exists("namespace", namespace):
+            return False
+        label, value = MARK
+        if not self._exists("namespace", f"--selector={label}={value}", f"--field-selector=metadata.name={namespace}"):
+            raise DemoFailed(
+                f"the namespace {namespace} is not the demonstration's, which would change what is in it, and remove "
+                f"it with `make demo-down`: take another cluster. If it is the demonstration's all the same (of an "
+                f"earlier version), say so: kubectl label namespace {namespace} {label}={value}"
+            )
+        return True
+
+    def _exists(self, kind: str, *which: str) -> bool:
+        return bool(self.kubectl("get", kind, *which, "--ignore-not-found", "--output=name").stdout.strip())
+
+    def _served_models(self) -> list[str]:
+        """Return the ServedModels of all namespaces; with the CRD, all of them would be deleted."""
+        answer = self.kubectl("get", "servedmodels", "--all-namespaces", "--output=name", check=False)
+        if answer.returncode == 0:
+            return answer.stdout.split()
+        if _NO_SUCH_RESOURCE in answer.stderr:
+            return []
+        raise DemoFailed(f"the operator stays, as others may have ServedModels: {answer.stderr.strip()}")
+
+    def _delete_namespace(self, name: str) -> None:
+        self.kubectl("delete", "namespace", name, "--ignore-not-found", f"--timeout={_REMOVAL_TIMEOUT}")

@@ -13,12 +13,11 @@ from e2e.cluster import CommandFailed
 from e2e.cluster.progress import Progress
 from e2e.demo.prediction import picture, predict
 from e2e.demo.steps import Steps
-from e2e.demo.target import CHART, NAMESPACE, OPERATOR_NAMESPACE, PROJECT, RELEASE, DemoFailed, Target
+from e2e.demo.target import CHART, CRD, MARK, NAMESPACE, OPERATOR_NAMESPACE, PROJECT, RELEASE, DemoFailed, Target
 from e2e.models import TrainedModel
 
 QUICKSTART = PROJECT / "examples" / "quickstart.yaml"
 MODEL_STORE = PROJECT / "examples" / "model-store.yaml"
-CRD = "servedmodels.tfserving.dev"
 INSTALL_TIMEOUT_SECONDS = 120
 READY_TIMEOUT_SECONDS = 420.0
 POLL_SECONDS = 0.5
@@ -26,8 +25,8 @@ POLL_SECONDS = 0.5
 
 def install_operator(target: Target) -> None:
     """Install the chart; Helm installs CRDs but leaves an older one as it is, so that is brought up to date."""
+    repository, tag = repository_and_tag(target.operator_image)
     apply_namespace(target, OPERATOR_NAMESPACE)
-    repository, _, tag = target.operator_image.rpartition(":")
     if target.kubectl("get", "crd", CRD, "--ignore-not-found", "--output=name").stdout:
         target.kubectl("apply", "--server-side", "--force-conflicts", "--filename", CHART / "crds")
     try:
@@ -41,6 +40,15 @@ def install_operator(target: Target) -> None:
         pods = target.kubectl("get", "pods", *in_namespace, check=False).stdout
         log = target.kubectl("logs", f"deployment/{RELEASE}", "--tail=30", *in_namespace, check=False).stdout
         raise DemoFailed(f"{error}\n\n{pods}\n{log}") from error
+
+
+def repository_and_tag(image: str) -> tuple[str, str]:
+    """Return what the chart takes for ``image``; a colon before the last slash belongs to a registry's port."""
+    if "@" in image:
+        raise DemoFailed(f"{image} names a digest; the chart takes a tag: OPERATOR_IMAGE=REPOSITORY:TAG")
+    place, slash, name = image.rpartition("/")
+    name, _, tag = name.partition(":")
+    return f"{place}{slash}{name}", tag or "latest"
 
 
 def start_model_store(target: Target, model: TrainedModel) -> None:
@@ -59,8 +67,8 @@ def start_model_store(target: Target, model: TrainedModel) -> None:
 
 
 def apply_namespace(target: Target, name: str) -> None:
-    """Make a namespace with the strictest Pod Security level."""
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    """Make a namespace with the strictest Pod Security level, marked as the demonstration's own."""
+    labels = {"pod-security.kubernetes.io/enforce": "restricted", MARK[0]: MARK[1]}
     manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
     target.kubectl("apply", "--server-side", "--filename=-", stdin=yaml.safe_dump(manifest))
 

@@ -12,8 +12,11 @@ from e2e.cluster.progress import Progress
 PROJECT = Path(__file__).resolve().parents[2]
 CHART = PROJECT / "charts" / "tfserving-operator"
 RELEASE = "tfserving-operator"
+CRD = "servedmodels.tfserving.dev"
 OPERATOR_NAMESPACE = "tfserving-system"
 NAMESPACE = "tfserving-demo"
+MARK = ("tfserving.dev/demonstration", "true")
+"""The label of the namespaces that the demonstration made: what it finds without it, it leaves alone."""
 
 
 class DemoFailed(Exception):

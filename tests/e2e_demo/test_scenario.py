@@ -15,7 +15,7 @@ from rich.console import Console
 from e2e.cluster import CommandFailed
 from e2e.cluster.progress import Progress
 from e2e.demo.prediction import Answer, picture
-from e2e.demo.scenario import install_operator, store_manifests, wait_until_ready, what_next
+from e2e.demo.scenario import install_operator, repository_and_tag, store_manifests, wait_until_ready, what_next
 from e2e.demo.steps import Steps
 from e2e.demo.target import CHART, DemoFailed
 from e2e.models import Sample
@@ -97,6 +97,27 @@ def test_the_image_is_split_at_its_tag_and_not_at_the_registrys_port() -> None:
     (helm,) = (call for call in target.calls if call[0] == "helm")
     assert "image.repository=registry.example:5000/operator" in helm
     assert "image.tag=v1" in helm
+
+
+@pytest.mark.parametrize(
+    ("image", "repository", "tag"),
+    [
+        ("operator:v1", "operator", "v1"),
+        ("operator", "operator", "latest"),
+        ("registry:5000/operator", "registry:5000/operator", "latest"),
+        ("registry:5000/team/operator:v1", "registry:5000/team/operator", "v1"),
+    ],
+)
+def test_a_tag_stands_after_the_last_slash(image: str, repository: str, tag: str) -> None:
+    assert repository_and_tag(image) == (repository, tag)
+
+
+def test_an_image_by_digest_is_refused_before_anything_is_made() -> None:
+    target = FakeTarget()
+    target.operator_image = "registry.example/operator@sha256:0123"
+    with pytest.raises(DemoFailed, match="names a digest; the chart takes a tag"):
+        install_operator(target)
+    assert target.calls == []
 
 
 @pytest.mark.parametrize("exists", [True, False])
