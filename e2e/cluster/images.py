@@ -70,10 +70,14 @@ class ImageBuild:
             files = self.files()
             build_context.stage(self.context, files, context)
             shutil.copy2(self.dockerfile, dockerfile)
+            if (own := _own_ignore_file(self.dockerfile)).exists():
+                shutil.copy2(own, _own_ignore_file(dockerfile))
             yield StagedBuild(self, Path(scratch), context, dockerfile, self._key(context, dockerfile, files))
 
     def _key(self, context: Path, dockerfile: Path, files: Sequence[Path]) -> str:
         digest = hashlib.sha256(dockerfile.read_bytes())
+        if (own := _own_ignore_file(dockerfile)).exists():
+            digest.update(own.read_bytes())
         digest.update(json.dumps(sorted(self.arguments().items())).encode())
         digest.update(_base_key().encode())
         digest.update(build_context.content_digest(context, files).encode())
@@ -153,6 +157,11 @@ def _build(staged: StagedBuild, layout: Path, progress: Progress) -> None:
     image_cache.share_blobs(written)
     image_cache.write_record(written, image_cache.BuildRecord(kind=wanted.kind(), steps=steps))
     written.rename(layout)
+
+
+def _own_ignore_file(dockerfile: Path) -> Path:
+    """Return what takes the place of the context's .dockerignore for this Dockerfile alone."""
+    return dockerfile.with_name(f"{dockerfile.name}.dockerignore")
 
 
 def _ensure_base(progress: Progress) -> None:

@@ -41,6 +41,15 @@ def test_what_changed_before_it_was_copied_is_kept_under_its_own_key(tmp_path: P
         assert (staged.context / "code").read_text() == "2"
 
 
+def test_a_dockerfile_keeps_the_ignore_file_of_its_own(tmp_path: Path) -> None:
+    wanted = build_of(tmp_path / "project")
+    key = wanted.key()
+    (wanted.context / "Dockerfile.dockerignore").write_text("*.md\n")
+    with wanted.staged() as staged:
+        assert staged.key == wanted.key() != key
+        assert Path(f"{staged.dockerfile}.dockerignore").read_text() == "*.md\n"
+
+
 def test_two_images_do_not_count_as_versions_of_each_other(tmp_path: Path) -> None:
     operator, server = build_of(tmp_path / "operator"), build_of(tmp_path / "server", "FROM scratch\nCOPY server /\n")
     assert operator.kind() != server.kind()
