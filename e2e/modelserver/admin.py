@@ -29,7 +29,7 @@ class AdminFront:
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
             return web.json_response(await self._answer(request))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError, MemoryError) as error:
             return web.json_response({"error": str(error)}, status=400)
 
     async def _answer(self, request: web.BaseRequest) -> dict[str, Any]:
@@ -43,6 +43,8 @@ class AdminFront:
                 self._faults.change(changes)
                 return self._faults.knobs.as_json()
             case "POST", "/leak":
+                if "bytes" not in request.query:
+                    raise ValueError("how much? POST /leak?bytes=N")
                 self._faults.leak(int(request.query["bytes"]))
                 return self._state()
             case "GET", "/state":

@@ -9,6 +9,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar
 
+from e2e.modelserver.file_access import is_there
 from e2e.modelserver.statuses import Code
 
 KNOBS_VARIABLE = "STANDIN_KNOBS"
@@ -80,7 +81,7 @@ def knobs_from_environment(environment: Mapping[str, str]) -> Knobs:
 def _converted(name: str, value: Any) -> Any:
     match name:
         case "error_code":
-            return _enum_member(Code, value)
+            return _error_code(value)
         case "freeze":
             return Freeze(value)
         case "cost_micros":
@@ -99,11 +100,10 @@ def _converted(name: str, value: Any) -> Any:
             return _at_least(name, float(value), 0)
 
 
-def _enum_member(enum: type[Code], name: Any) -> Code:
-    try:
-        return enum[str(name)]
-    except KeyError as error:
-        raise KnobError(f"no such code: {name}") from error
+def _error_code(name: Any) -> Code:
+    if str(name) not in Code.__members__ or name == Code.OK.name:
+        raise KnobError(f"no such error code: {name}")
+    return Code[name]
 
 
 def _at_least(name: str, value: Number, least: Number) -> Number:
@@ -133,18 +133,31 @@ class Behaviour:
 
 def read_behaviour(version_path: Path) -> Behaviour:
     """Return the behaviour of the version in ``version_path``; defaults when it says nothing."""
-    try:
-        text = (version_path / BEHAVIOUR_FILE).read_text()
-    except FileNotFoundError:
+    file = version_path / BEHAVIOUR_FILE
+    if not is_there(file):
         return Behaviour()
-    values: dict[str, Any] = json.loads(text)
+    values: dict[str, Any] = json.loads(file.read_text())
     known = {name.name for name in fields(Behaviour)}
     unknown = sorted(set(values) - known)
     if unknown:
         raise KnobError(f"{BEHAVIOUR_FILE}: unknown fields: {', '.join(unknown)}")
-    if "cost_micros" in values:
-        values["cost_micros"] = tuple(float(coefficient) for coefficient in values["cost_micros"])
-    return Behaviour(**values)
+    return Behaviour(**{name: _converted_behaviour(name, value) for name, value in values.items()})
+
+
+def _converted_behaviour(name: str, value: Any) -> Any:
+    match name:
+        case "fail_load":
+            return str(value)
+        case "requires_gpu" | "echo":
+            return bool(value)
+        case "load_memory_bytes":
+            return _at_least(name, int(value), 0)
+        case "load_seconds":
+            return _at_least(name, float(value), 0)
+        case "fill_value":
+            return float(value)
+        case _:
+            return _converted(name, value)
 
 
 def evaluate(polynomial: Polynomial, batch_size: int) -> float:

@@ -148,7 +148,7 @@ async def test_the_next_loads_can_be_made_to_fail(model: Path) -> None:
 @pytest.mark.parametrize(
     "changes",
     [{"no_such": 1}, {"error_code": "NO_SUCH"}, {"freeze": "some"}, {"devices": 0}, {"error_rate": -1},
-     {"fail_loads": -2}, {"cost_micros": "x"}],
+     {"fail_loads": -2}, {"cost_micros": "x"}, {"error_code": "OK"}],
 )  # fmt: skip
 def test_bad_knobs_are_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(ValueError):
@@ -182,6 +182,10 @@ async def test_the_admin_port_shows_and_changes_knobs(admin: tuple[Faults, httpx
         http.patch("/knobs", json=[1]),
         http.patch("/knobs", content="nonsense"),
         http.get("/nothing"),
+        http.post("/leak"),
+        http.post("/leak?bytes=many"),
+        http.post("/leak?bytes=-1"),
+        http.post("/leak?bytes=99999999999999999999"),
     ):
         bad = await request
         assert bad.status_code == 400
@@ -230,3 +234,15 @@ async def test_an_unknown_field_in_a_behaviour_file_fails_the_load(model: Path) 
         read_behaviour(model / "1")
     status = await start_failure(f"--model_base_path={model}", "--max_num_load_retries=0")
     assert "unknown fields: no_such" in status.message
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"load_seconds": "x"}', '{"load_seconds": -1}', '{"load_memory_bytes": -1}', '{"devices": 0}',
+     '{"cost_micros": 5}', '{"fill_value": "x"}', "[1]", "nonsense"],
+)  # fmt: skip
+def test_bad_behaviour_files_are_refused(model: Path, text: str) -> None:
+    (model / "1" / "assets.extra").mkdir()
+    (model / "1" / "assets.extra" / "standin.json").write_text(text)
+    with pytest.raises((ValueError, TypeError)):
+        read_behaviour(model / "1")
