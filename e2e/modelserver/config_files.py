@@ -9,7 +9,7 @@ from typing import TypeVar
 from google.protobuf import text_format
 from google.protobuf.message import Message
 
-from e2e.modelserver.statuses import Code, StatusError
+from e2e.modelserver.statuses import Code, StatusError, status_of
 
 MessageType = TypeVar("MessageType", bound=Message)
 
@@ -22,10 +22,9 @@ def read_text_proto(path: str, message: MessageType) -> MessageType:
     """Return ``message`` filled from the file at ``path``; an unknown field makes the whole file invalid."""
     try:
         content = Path(path).read_bytes()
-    except FileNotFoundError as error:
-        raise StatusError(Code.NOT_FOUND, f"{path}; No such file or directory") from error
     except OSError as error:
-        raise StatusError(Code.PERMISSION_DENIED, f"{path}; {error.strerror}") from error
+        status = status_of(error)
+        raise StatusError(status.code, status.message) from error
     if not content:
         # The real server maps files into memory, which the kernel refuses for none at all (EINVAL).
         raise StatusError(Code.INVALID_ARGUMENT, f"{path}; Invalid argument")

@@ -12,12 +12,12 @@ from e2e.modelserver.crash import crash
 from e2e.modelserver.servables import Servable, ServableManager
 from e2e.modelserver.source import poll
 from e2e.modelserver.states import ServableId, State, StateMonitor, describe_unavailable
-from e2e.modelserver.statuses import Code, StatusError
+from e2e.modelserver.statuses import Code, StatusError, status_of
 from e2e.modelserver.wire import config_pb2 as pb
 from e2e.modelserver.wire import serving_pb2 as serving
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Coroutine, Iterable
+    from collections.abc import Callable, Collection, Coroutine, Iterable
 
 log = logging.getLogger(__name__)
 
@@ -37,12 +37,13 @@ class CoreSettings:
 class ServerCore:
     """Mirrors ServerCore: one config at a time, replaced as a whole under one lock."""
 
-    def __init__(self, manager: ServableManager, settings: CoreSettings) -> None:
+    def __init__(self, manager: ServableManager, settings: CoreSettings, die: Callable[[str], object] = crash) -> None:
         self.states = StateMonitor()
         self.polls = 0
         """Polls of the file system so far, failed ones included."""
         self._manager = manager
         self._settings = settings
+        self._die = die
         manager.monitors.append(self.states)
         self._config = pb.ModelServerConfig()
         self._config_lock = asyncio.Lock()
@@ -61,7 +62,13 @@ class ServerCore:
     def _spawn(self, coroutine: Coroutine[None, None, None]) -> None:
         task = asyncio.ensure_future(coroutine)
         self._tasks.add(task)
-        task.add_done_callback(_report_crash)
+        task.add_done_callback(self._die_of)
+
+    def _die_of(self, task: asyncio.Task[None]) -> None:
+        """End the process when ``task``, which never ends by itself, has failed: without it nothing loads any more."""
+        if not task.cancelled() and task.exception() is not None:
+            log.critical("the stand-in itself failed", exc_info=task.exception())
+            self._die("Check failed: loading and polling never fail")
 
     def stop(self) -> None:
         """Stop polling, loading and unloading; what is loaded stays so."""
@@ -173,8 +180,9 @@ class ServerCore:
         try:
             for name, versions in (await asyncio.to_thread(poll, list(self._watched or ()))).items():
                 self._manager.aspire(name, versions)
-        except StatusError as error:
-            log.error("FileSystemStoragePathSource encountered a filesystem access error: %s", error.status.message)
+        except Exception as error:
+            message = status_of(error).message
+            log.error("FileSystemStoragePathSource encountered a filesystem access error: %s", message)
 
     @staticmethod
     def _check_logging(config: pb.ModelServerConfig) -> None:
@@ -198,11 +206,6 @@ class ServerCore:
             return self._labels[model][label]
         except KeyError as error:
             raise StatusError(Code.INVALID_ARGUMENT, f"Unrecognized servable version label: {label}") from error
-
-
-def _report_crash(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and task.exception() is not None:
-        log.critical("the stand-in itself failed", exc_info=task.exception())
 
 
 def check_names_and_paths(configs: Iterable[pb.ModelConfig]) -> None:

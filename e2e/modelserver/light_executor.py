@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from e2e.modelserver.faults import Faults
+from e2e.modelserver.file_access import is_there
 from e2e.modelserver.knobs import Behaviour, KnobError, evaluate, read_behaviour
 from e2e.modelserver.saved_model import Signatures, read_signatures
 from e2e.modelserver.statuses import Code, StatusError
@@ -103,7 +104,7 @@ class LightExecutor:
             raise StatusError(Code.INTERNAL, behaviour.fail_load)
         self._check_gpu(behaviour)
         signatures = await asyncio.to_thread(read_signatures, path, self._tags)
-        if not (path / "variables" / "variables.index").exists():
+        if not is_there(path / "variables" / "variables.index"):
             log.info("The specified SavedModel has no variables; no checkpoints were restored: %s", path)
         memory = await asyncio.to_thread(take_memory, behaviour.load_memory_bytes)
         return LightSession(signatures, behaviour, self, memory)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from e2e.modelserver.batching import BatchScheduler, batching_options
 from e2e.modelserver.config_files import read_text_proto
+from e2e.modelserver.file_access import is_there
 from e2e.modelserver.sessions import BatchingSession, DirectSession, ServingSession
 from e2e.modelserver.states import ServableId
-from e2e.modelserver.statuses import StatusError
 from e2e.modelserver.warmup import warm_up
 from e2e.modelserver.wire import config_pb2 as pb
 
@@ -38,7 +39,7 @@ class Batching:
         if not self.per_model:
             return self.parameters
         file = path / PER_MODEL_BATCHING_FILE
-        return read_text_proto(str(file), pb.BatchingParameters()) if file.exists() else None
+        return read_text_proto(str(file), pb.BatchingParameters()) if is_there(file) else None
 
 
 @dataclass(frozen=True)
@@ -70,21 +71,20 @@ class Loader:
 
     async def load(self, servable: ServableId, path: Path) -> ServingSession:
         """Return the version in ``path``, ready to serve, or raise StatusError."""
-        session = self._wrapped(await self._load_bundle(servable, path), path)
-        if self._warmup.enabled:
-            try:
-                await warm_up(session, path, self._inference(), self._metrics, self._warmup.iterations)
-            except StatusError:
-                session.close()
-                raise
-        return session
+        session = await self._load_bundle(servable, path)
+        with closed_on_failure(session):
+            serving = self._wrapped(session, path)
+        with closed_on_failure(serving):
+            if self._warmup.enabled:
+                await warm_up(serving, path, self._inference(), self._metrics, self._warmup.iterations)
+        return serving
 
     async def _load_bundle(self, servable: ServableId, path: Path) -> Session:
         begin = time.monotonic()
         try:
             await self._faults.before_load()
             session = await self._executor.load(servable.name, servable.version, path)
-        except StatusError:
+        except Exception:
             self._metrics.load_attempt_count.add(1, str(path), "fail")
             raise
         micros = (time.monotonic() - begin) * 1e6
@@ -100,3 +100,13 @@ class Loader:
         if self._batching is None or parameters is None:
             return direct
         return BatchingSession(direct, batching_options(parameters), self._batching.scheduler, self._metrics)
+
+
+@contextmanager
+def closed_on_failure(session: Session | ServingSession) -> Iterator[None]:
+    """Close ``session`` when what is done with it fails or is given up."""
+    try:
+        yield
+    except BaseException:
+        session.close()
+        raise

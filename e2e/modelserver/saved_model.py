@@ -8,7 +8,8 @@ from pathlib import Path
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 
-from e2e.modelserver.statuses import Code, StatusError
+from e2e.modelserver.file_access import is_there
+from e2e.modelserver.statuses import Code, StatusError, status_of
 from e2e.modelserver.wire import tensors_pb2 as pb
 
 DEFAULT_SIGNATURE = "serving_default"
@@ -49,16 +50,17 @@ def read_saved_model(version_path: Path) -> pb.SavedModel:
     """Return the SavedModel message in ``version_path``, from ``saved_model.pb`` or else ``.pbtxt``."""
     binary, text = version_path / "saved_model.pb", version_path / "saved_model.pbtxt"
     try:
-        if binary.exists():
+        if is_there(binary):
             return pb.SavedModel.FromString(binary.read_bytes())
-        if text.exists():
+        if is_there(text):
             return text_format.Parse(text.read_text(), pb.SavedModel(), allow_unknown_field=True)
     except DecodeError as error:
         raise StatusError(Code.DATA_LOSS, f"Can't parse {binary} as binary proto") from error
-    except text_format.ParseError as error:
+    except (text_format.ParseError, UnicodeDecodeError) as error:
         raise StatusError(Code.DATA_LOSS, f"Can't parse {text} as text proto") from error
     except OSError as error:
-        raise StatusError(Code.PERMISSION_DENIED, f"{error.filename}; {error.strerror}") from error
+        status = status_of(error)
+        raise StatusError(status.code, status.message) from error
     raise StatusError(
         Code.NOT_FOUND,
         f"Could not find SavedModel .pb or .pbtxt at supplied export directory path: {version_path}. "

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from e2e.modelserver.states import ServableId, State, StateMonitor, VersionState
-from e2e.modelserver.statuses import Code, Status, StatusError
+from e2e.modelserver.statuses import Code, Status, StatusError, status_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -90,6 +90,7 @@ class ServableManager:
         self._load_slots: asyncio.Semaphore | None = None
         self._unload_slots = _slots(settings.unload_threads)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._crash: BaseException | None = None
 
     def find(self, name: str, version: int | None) -> Servable:
         """Return the version to serve a request from; the newest available one when ``version`` is None."""
@@ -115,9 +116,11 @@ class ServableManager:
         )
 
     async def run(self) -> None:
-        """Decide and act for ever."""
+        """Decide and act for ever; raise what a load or an unload must never raise."""
         while True:
             await self._work.wait()
+            if self._crash:
+                raise self._crash
             self._flush()
             self._take_aspirations()
             if not await self._act() and not self._tasks and not self._has_leftovers():
@@ -195,8 +198,13 @@ class ServableManager:
 
         task = asyncio.create_task(in_slot())
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(lambda _: self._work.set())
+        task.add_done_callback(self._finish)
+
+    def _finish(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            self._crash = self._crash or task.exception()
+        self._work.set()
 
     async def _load_servable(self, servable: Servable) -> None:
         self._publish(servable.id, VersionState(State.LOADING))
@@ -218,17 +226,20 @@ class ServableManager:
         self._publish(servable.id, VersionState(State.AVAILABLE))
 
     async def _load_with_retries(self, servable: Servable) -> ServingSession:
-        attempts = self._settings.max_retries + 1
-        for attempt in range(1, attempts + 1):
+        # The real server counts in unsigned 32 bits: with -1 retries it tries once, with -2 for years.
+        attempts = (self._settings.max_retries + 1) % (1 << 32)
+        attempt = 1
+        while True:
             try:
                 return await self._load(servable.id, servable.path)
-            except StatusError as error:
-                log.error("Loading servable: %s failed: %s", servable.id, error)
-                if attempt == attempts or not servable.is_aspired:
-                    raise
+            except Exception as error:
+                status = status_of(error)
+                log.error("Loading servable: %s failed: %s", servable.id, status)
+                if attempt >= attempts or not servable.is_aspired:
+                    raise StatusError(status.code, status.message) from error
             await asyncio.sleep(max(0, self._settings.retry_interval_seconds))
             log.info("Retrying of Loading servable: %s retry: %d", servable.id, attempt)
-        raise AssertionError("max_retries is never negative")
+            attempt += 1
 
     async def _unload_servable(self, servable: Servable) -> None:
         self._publish(servable.id, VersionState(State.UNLOADING))

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from e2e.modelserver.file_access import is_there
 from e2e.modelserver.statuses import Code, Status, StatusError
 from e2e.modelserver.wire import config_pb2 as pb
 
@@ -59,7 +60,7 @@ def why_missing(base_path: str) -> Status | None:
     scheme, is_uri, _ = base_path.partition("://")
     if is_uri and scheme not in LINKED_SCHEMES:
         return Status(Code.UNIMPLEMENTED, f"File system scheme '{scheme}' not implemented (file: '{base_path}')")
-    return None if Path(base_path).exists() else Status(Code.NOT_FOUND, f"{base_path} not found")
+    return None if is_there(Path(base_path)) else Status(Code.NOT_FOUND, f"{base_path} not found")
 
 
 def _specific_versions_by_plain_name(config: pb.ModelConfig, base: Path) -> Versions | None:
@@ -68,7 +69,7 @@ def _specific_versions_by_plain_name(config: pb.ModelConfig, base: Path) -> Vers
         log.warning("No specific versions requested for servable %s.", config.name)
         return {}
     found = {version: base / str(version) for version in wanted}
-    return found if all(path.exists() for path in found.values()) else None
+    return found if all(is_there(path) for path in found.values()) else None
 
 
 def _children_by_version(base: Path) -> Versions:

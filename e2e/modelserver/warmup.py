@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from google.protobuf.message import DecodeError
 
+from e2e.modelserver.file_access import is_there
 from e2e.modelserver.saved_model import DEFAULT_SIGNATURE
 from e2e.modelserver.statuses import OK, Code, StatusError
 from e2e.modelserver.tensors import from_proto
@@ -34,7 +35,7 @@ async def warm_up(
 ) -> None:
     """Run the records of the version in ``path`` on ``session``; raise StatusError when one fails."""
     file = path / WARMUP_FILE
-    if not file.exists():
+    if not is_there(file):
         log.info("No warmup data file found at %s", file)
         return
     begin = time.monotonic()

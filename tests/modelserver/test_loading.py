@@ -128,7 +128,7 @@ async def test_a_corrupt_version_at_start_is_tried_six_times_and_then_fatal(tmp_
     assert server.faults.loads_attempted == 6 + 1
 
 
-@pytest.mark.parametrize(("retries", "attempts"), [(0, 1), (1, 2)])
+@pytest.mark.parametrize(("retries", "attempts"), [(0, 1), (1, 2), (-1, 1)])
 async def test_max_num_load_retries_counts_what_comes_after_the_first_try(
     model: Path, retries: int, attempts: int
 ) -> None:
@@ -139,6 +139,11 @@ async def test_max_num_load_retries_counts_what_comes_after_the_first_try(
         await asyncio.wait_for(server.start(), DEADLINE_SECONDS)
     await server.stop()
     assert server.faults.loads_attempted == attempts
+
+
+async def test_with_a_negative_number_of_retries_a_good_model_loads(model: Path) -> None:
+    async with running(f"--model_base_path={model}", "--model_name=m", "--max_num_load_retries=-1") as server:
+        assert await server.states() == {1: "AVAILABLE"}
 
 
 async def test_a_load_that_succeeds_within_its_retries_is_a_success(model: Path) -> None:
