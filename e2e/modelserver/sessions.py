@@ -14,8 +14,8 @@ from e2e.modelserver.faults import Faults
 from e2e.modelserver.metrics import ServerMetrics
 from e2e.modelserver.padding import pad_to_common_shape
 from e2e.modelserver.saved_model import Signatures
-from e2e.modelserver.statuses import Code, StatusError
-from e2e.modelserver.tensors import Tensor, concatenate
+from e2e.modelserver.statuses import Code, StatusError, status_of
+from e2e.modelserver.tensors import Tensor, concatenate, dtype_name
 
 
 class ServingSession(Protocol):
@@ -80,7 +80,7 @@ class BatchingSession:
         self._options = options
         self._scheduler = scheduler
         self._metrics = metrics
-        self._queues: dict[tuple[str, tuple[str, ...]], BatchQueue] = {}
+        self._queues: dict[tuple[str, tuple[str, ...], tuple[str, ...]], BatchQueue] = {}
 
     @property
     def signatures(self) -> Signatures:
@@ -102,11 +102,12 @@ class BatchingSession:
             deadline=math.inf if not timeout_seconds else time.monotonic() + timeout_seconds,
             result=asyncio.get_running_loop().create_future(),
         )
-        self._queue(signature, tuple(sorted(outputs))).schedule(task)
+        self._queue(signature, tuple(sorted(inputs)), tuple(sorted(outputs))).schedule(task)
         return await task.result
 
-    def _queue(self, signature: str, outputs: tuple[str, ...]) -> BatchQueue:
-        key = (signature, outputs)
+    def _queue(self, signature: str, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> BatchQueue:
+        """Return the queue of requests that can run together: optional inputs may be sent or not."""
+        key = (signature, inputs, outputs)
         if key not in self._queues:
 
             async def process(tasks: list[Task]) -> None:
@@ -118,10 +119,12 @@ class BatchingSession:
     async def _process(self, signature: str, outputs: tuple[str, ...], tasks: list[Task]) -> None:
         try:
             results = await self._run_together(signature, outputs, tasks)
-        except StatusError as error:
+        except Exception as error:
+            # Whatever it is, requests that got no answer would keep their threads and the version for ever.
+            status = status_of(error)
             for task in tasks:
                 if not task.result.done():
-                    task.result.set_exception(StatusError(error.status.code, error.status.message))
+                    task.result.set_exception(StatusError(status.code, status.message))
             return
         for task, result in zip(tasks, results, strict=True):
             if not task.result.done():
@@ -151,6 +154,7 @@ class BatchingSession:
         merged = {}
         for name in tasks[0].inputs:
             tensors = [task.inputs[name] for task in tasks]
+            check_same_dtype(tensors)
             if self._options.pad_variable_length_inputs:
                 tensors = pad_to_common_shape(tensors)
             elif len({tensor.shape[1:] for tensor in tensors}) > 1:
@@ -180,6 +184,18 @@ def batch_size(inputs: Mapping[str, Tensor]) -> int:
     if len(sizes) > 1:
         raise StatusError(Code.INVALID_ARGUMENT, "Batching Run() input tensors must have equal 0th-dimension size")
     return sizes.pop()
+
+
+def check_same_dtype(tensors: Sequence[Tensor]) -> None:
+    """Raise StatusError, for all requests of the batch, when one has another type than the first."""
+    first = tensors[0].dtype
+    for tensor in tensors:
+        if tensor.dtype != first:
+            raise StatusError(
+                Code.INVALID_ARGUMENT,
+                "Cannot concatenate tensors that have different data types. "
+                f"Got {dtype_name(first)} and {dtype_name(tensor.dtype)}.",
+            )
 
 
 def split_outputs(combined: Mapping[str, Tensor], sizes: Sequence[int], total: int) -> list[dict[str, Tensor]]:

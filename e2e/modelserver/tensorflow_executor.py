@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from e2e.modelserver.file_access import is_there
 from e2e.modelserver.mixed_precision import BFLOAT16
 from e2e.modelserver.options import request_threads
 from e2e.modelserver.saved_model import INIT_OP_SIGNATURES, Signatures, read_signatures
@@ -37,9 +38,9 @@ class TensorFlowSession:
 
     async def run(self, signature: str, inputs: Mapping[str, Tensor], outputs: Sequence[str]) -> dict[str, Tensor]:
         definition = self.signatures[signature]
-        feeds = {definition.inputs[alias].name: to_array(tensor) for alias, tensor in inputs.items()}
         fetches = {alias: definition.outputs[alias].name for alias in outputs}
         try:
+            feeds = {definition.inputs[alias].name: to_array(tensor) for alias, tensor in inputs.items()}
             arrays = await asyncio.get_running_loop().run_in_executor(self._threads, self._session.run, fetches, feeds)
         except tf.errors.OpError as error:
             raise StatusError(Code(error.error_code), str(error.message)) from error
@@ -76,7 +77,7 @@ class TensorFlowExecutor:
         session = tf.compat.v1.Session(graph=graph, config=self._config)
         try:
             with graph.as_default():
-                if (path / "variables" / "variables.index").exists():
+                if is_there(path / "variables" / "variables.index"):
                     tf.compat.v1.saved_model.loader.load(session, self._tags, str(path))
                 else:
                     self._load_without_variables(session, path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -15,15 +15,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from e2e.modelserver.batching import BatchingOptions, BatchQueue, BatchScheduler, Task, batching_options
-from e2e.modelserver.knobs import Behaviour
+from e2e.modelserver.faults import Faults
+from e2e.modelserver.knobs import Behaviour, Knobs
+from e2e.modelserver.metrics import ServerMetrics
 from e2e.modelserver.model_writer import Signature, TensorSpec, write_light_model
 from e2e.modelserver.options import schedulable_cpus
 from e2e.modelserver.padding import pad_to_common_shape
+from e2e.modelserver.saved_model import Signatures
+from e2e.modelserver.sessions import BatchingSession, DirectSession
 from e2e.modelserver.statuses import Code, StatusError
 from e2e.modelserver.tensors import Tensor, make_tensor
 from e2e.modelserver.wire import config_pb2 as pb
 from e2e.modelserver.wire import tensors_pb2
-from tests.modelserver.harness import RunningServer, eventually, running, start_failure
+from tests.modelserver.harness import DEADLINE_SECONDS, RunningServer, eventually, running, start_failure
 
 VARIABLE = Signature(inputs={"x": TensorSpec("float", (-1, -1))}, outputs={"y": TensorSpec("float", (-1, -1))})
 IN_TIME_SECONDS = 3600
@@ -252,6 +256,85 @@ def test_variable_lengths_are_padded_with_each_ones_first_value(shapes: list[tup
 def test_strings_are_padded_too() -> None:
     tensors = [Tensor(tensors_pb2.DT_STRING, (1, n), strings=(b"a", b"b")[:n]) for n in (1, 2)]
     assert [tensor.strings for tensor in pad_to_common_shape(tensors)] == [(b"a", b"a"), (b"a", b"b")]
+
+
+class EchoSession:
+    """Answers ``y`` with input ``a``, or fails as told; ``runs`` are the inputs and rows of each run."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.signatures: Signatures = {}
+        self.runs: list[tuple[list[str], int]] = []
+        self._error = error
+
+    async def run(self, signature: str, inputs: Mapping[str, Tensor], outputs: Sequence[str]) -> dict[str, Tensor]:
+        self.runs.append((sorted(inputs), inputs["a"].batch_size))
+        if self._error:
+            raise self._error
+        return {"y": inputs["a"]}
+
+    def close(self) -> None: ...
+
+
+Request = tuple[Mapping[str, Tensor], float | None]
+ROW = make_tensor(tensors_pb2.DT_FLOAT, (1,), [1])
+EXPIRED_SECONDS = 1e-12
+
+
+async def answers_of(session: EchoSession, text: str, *requests: Request) -> list[dict[str, Tensor] | BaseException]:
+    """Return what each of ``requests``, inputs and timeout, gets when they come at once."""
+    parsed, metrics = parameters(text), ServerMetrics()
+    direct = DirectSession(session, Faults(Knobs()), metrics)
+    batching = BatchingSession(direct, batching_options(parsed), BatchScheduler(parsed), metrics)
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        runs = (batching.run("s", inputs, ["y"], timeout_seconds) for inputs, timeout_seconds in requests)
+        return await asyncio.gather(*runs, return_exceptions=True)
+
+
+async def test_requests_with_and_without_an_optional_input_are_not_batched_together() -> None:
+    session = EchoSession()
+    both, one = {"a": ROW, "b": ROW}, {"a": ROW}
+    requests: list[Request] = [(both, None), (one, None), (both, None), (one, None)]
+    answers = await answers_of(session, f"max_batch_size {{ value: 2 }} {WAIT}", *requests)
+    assert answers == [{"y": ROW}] * 4
+    assert session.runs == [(["a", "b"], 2), (["a"], 2)]
+
+
+async def test_any_error_reaches_every_request_of_the_batch() -> None:
+    session = EchoSession(ValueError("odd"))
+    answers = await answers_of(session, f"max_batch_size {{ value: 2 }} {WAIT}", ({"a": ROW}, None), ({"a": ROW}, None))
+    assert [str(answer) for answer in answers] == ["INTERNAL: ValueError: odd"] * 2
+
+
+@pytest.mark.parametrize("padding", ["", "pad_variable_length_inputs: true"], ids=["as they are", "padded"])
+async def test_one_request_of_another_type_spoils_the_batch(padding: str) -> None:
+    session = EchoSession()
+    other = make_tensor(tensors_pb2.DT_INT32, (1,), [1])
+    answers = await answers_of(
+        session, f"max_batch_size {{ value: 2 }} {WAIT} {padding}", ({"a": ROW}, None), ({"a": other}, None)
+    )
+    message = "Cannot concatenate tensors that have different data types. Got float and int32."
+    assert [str(answer) for answer in answers] == [f"INVALID_ARGUMENT: {message}"] * 2
+    assert session.runs == []
+
+
+@pytest.mark.parametrize(
+    ("timeouts", "runs"),
+    [
+        pytest.param([EXPIRED_SECONDS, EXPIRED_SECONDS], 0, id="all have waited too long"),
+        pytest.param([EXPIRED_SECONDS, IN_TIME_SECONDS], 1, id="one has time left"),
+        pytest.param([None, EXPIRED_SECONDS], 1, id="one has no deadline"),
+    ],
+)
+async def test_a_batch_runs_for_all_as_long_as_one_of_it_has_time_left(timeouts: list[float | None], runs: int) -> None:
+    session = EchoSession()
+    requests: list[Request] = [({"a": ROW}, timeout_seconds) for timeout_seconds in timeouts]
+    answers = await answers_of(session, f"max_batch_size {{ value: 2 }} {WAIT}", *requests)
+    assert len(session.runs) == runs
+    if runs:
+        assert answers == [{"y": ROW}] * 2
+    else:
+        message = "Run() timeout exceeded while waiting in batching queue"
+        assert [str(answer) for answer in answers] == [f"RESOURCE_EXHAUSTED: {message}"] * 2
 
 
 @asynccontextmanager
