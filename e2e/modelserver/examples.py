@@ -30,12 +30,17 @@ def serialized_examples(examples: pb.Input) -> Tensor:
 def classification_result(outputs: Mapping[str, Tensor], count: int) -> pb.ClassificationResult:
     """Return the outputs as one list of labels and scores per example."""
     classes, scores = outputs.get(CLASSIFY_CLASSES), outputs.get(CLASSIFY_SCORES)
-    for name, tensor in (("classes", classes), ("scores", scores)):
+    for name, tensor, dtype in (
+        ("classes", classes, tensors_pb2.DT_STRING),
+        ("scores", scores, tensors_pb2.DT_FLOAT),
+    ):
         if tensor is not None and (len(tensor.shape) != 2 or tensor.batch_size != count):
             raise StatusError(
                 Code.INVALID_ARGUMENT,
                 f"Expected {name} Tensor shape: [batch_size num_classes] but got {list(tensor.shape)}",
             )
+        if tensor is not None:
+            check_dtype(name, tensor, dtype)
     if classes is not None and scores is not None and classes.shape != scores.shape:
         raise StatusError(
             Code.INVALID_ARGUMENT,
@@ -67,4 +72,11 @@ def regression_result(output: Tensor, count: int) -> pb.RegressionResult:
             Code.INVALID_ARGUMENT,
             f"Input batch size did not match output batch size: {count} vs. {output.batch_size}",
         )
+    check_dtype("output", output, tensors_pb2.DT_FLOAT)
     return pb.RegressionResult(regressions=[pb.Regression(value=float(value)) for value in output.values()])
+
+
+def check_dtype(name: str, tensor: Tensor, dtype: int) -> None:
+    if tensor.dtype != dtype:
+        wanted, found = tensors_pb2.DataType.Name(dtype), tensors_pb2.DataType.Name(tensor.dtype)
+        raise StatusError(Code.INVALID_ARGUMENT, f"Expected {name} Tensor of {wanted}. Got: {found}")

@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from e2e.modelserver.background import Background
 from e2e.modelserver.inference import SIGNATURE_DEF_FIELD, Inference
 from e2e.modelserver.status_report import model_status
-from e2e.modelserver.statuses import OK, Code, Status, StatusError, grpc_message
+from e2e.modelserver.statuses import OK, Code, Status, StatusError, grpc_message, status_of
 from e2e.modelserver.tensors import from_proto, to_proto
 from e2e.modelserver.wire import serving_pb2 as pb
 
@@ -110,9 +110,10 @@ class GrpcFront:
             work = self._answer(method, request, context.time_remaining(), needs_thread)
             try:
                 return await self._background.finish(work)
-            except StatusError as error:
-                code = next(c for c in grpc.StatusCode if c.value[0] == error.status.code)
-                await context.abort(code, grpc_message(error.status.message))
+            except Exception as error:
+                status = status_of(error)
+                code = next(c for c in grpc.StatusCode if c.value[0] == status.code)
+                await context.abort(code, grpc_message(status.message))
 
         return grpc.unary_unary_rpc_method_handler(
             answer,
@@ -139,9 +140,10 @@ class GrpcFront:
         begin = time.monotonic()
         try:
             response = await work
-        except StatusError as error:
-            self._metrics.request_count.add(1, model, error.status.code.name)
-            raise
+        except Exception as error:
+            status = status_of(error)
+            self._metrics.request_count.add(1, model, status.code.name)
+            raise StatusError(status.code, status.message) from error
         self._metrics.request_latency.observe((time.monotonic() - begin) * 1e6, model, api, "GRPC")
         self._metrics.request_count.add(1, model, "OK")
         return response

@@ -14,7 +14,7 @@ from google.protobuf import json_format
 from e2e.modelserver.json_requests import Format
 from e2e.modelserver.states import State
 from e2e.modelserver.statuses import Code, StatusError
-from e2e.modelserver.tensors import Scalar, Tensor
+from e2e.modelserver.tensors import Scalar, Tensor, dtype_name
 from e2e.modelserver.wire import serving_pb2 as pb
 from e2e.modelserver.wire import tensors_pb2
 
@@ -120,8 +120,7 @@ def _scalars(name: str, tensor: Tensor) -> list[str]:
         return ["true" if value else "false" for value in values]
     if dtype == tensors_pb2.DT_STRING:
         return [_string_value(name, value) for value in values]
-    type_name = tensors_pb2.DataType.Name(dtype).removeprefix("DT_").lower()
-    raise _invalid(f"Failed to write JSON value for tensor type: {type_name}")
+    raise _invalid(f"Failed to write JSON value for tensor type: {dtype_name(dtype)}")
 
 
 def _string_value(name: str, value: Scalar) -> str:

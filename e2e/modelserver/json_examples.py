@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from e2e.modelserver.json_requests import debug_text, decode_base64, invalid, is_base64, json_type
+from e2e.modelserver.json_requests import as_double, debug_text, decode_base64, invalid, is_base64, json_type
 from e2e.modelserver.wire import serving_pb2 as pb
 from e2e.modelserver.wire import tensors_pb2
 
-INT64_MAX = (1 << 63) - 1
+INT64_LIMIT = 1 << 63
+UINT64_LIMIT = 1 << 64
 
 
 def example_inputs(document: Mapping[str, Any]) -> pb.Input:
@@ -52,14 +53,19 @@ def _add_to_feature(value: Any, name: str, feature: tensors_pb2.Feature) -> None
         _of_kind(feature, name, "bytes_list").bytes_list.value.append(value.encode())
     elif is_base64(value):
         _of_kind(feature, name, "bytes_list").bytes_list.value.append(decode_base64(value))
-    elif isinstance(value, float):
-        _of_kind(feature, name, "float_list").float_list.value.append(value)
+    elif isinstance(value, float) or _is_too_large_for_integers(value):
+        _of_kind(feature, name, "float_list").float_list.value.append(as_double(value))
     elif isinstance(value, int):
-        if value > INT64_MAX:
+        if value >= INT64_LIMIT:
             raise invalid(f"Feature: {name} has uint64_t element. Only int64_t is supported.")
         _of_kind(feature, name, "int64_list").int64_list.value.append(value)
     else:
         raise invalid(f"Feature: {name} has element with unexpected JSON type: {json_type(value)}")
+
+
+def _is_too_large_for_integers(value: Any) -> bool:
+    """Tell whether ``value`` is a whole number that JSON readers with integers of 64 bits take for a double."""
+    return isinstance(value, int) and not -INT64_LIMIT <= value < UINT64_LIMIT
 
 
 def _of_kind(feature: tensors_pb2.Feature, name: str, kind: str) -> tensors_pb2.Feature:

@@ -6,13 +6,14 @@ import base64
 import binascii
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
 from e2e.modelserver.statuses import Code, StatusError
-from e2e.modelserver.tensors import Scalar, Tensor, make_tensor
+from e2e.modelserver.tensors import Scalar, Tensor, dtype_name, make_tensor, narrowed
 from e2e.modelserver.wire import tensors_pb2
 
 INTEGER_LIMITS: dict[int, tuple[int, int]] = {
@@ -25,8 +26,9 @@ INTEGER_LIMITS: dict[int, tuple[int, int]] = {
     tensors_pb2.DT_INT8: (-(1 << 31), (1 << 31) - 1),
     tensors_pb2.DT_UINT8: (-(1 << 31), (1 << 31) - 1),
 }
-NARROW_MASKS: dict[int, int] = {tensors_pb2.DT_INT16: 16, tensors_pb2.DT_INT8: 8, tensors_pb2.DT_UINT8: 8}
 MOST_DEBUG_CHARACTERS = 256
+NUMBER_TOO_BIG = "JSON Parse error: Number too big to be stored in double."
+SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 
 Inputs = Mapping[str, tensors_pb2.TensorInfo]
 
@@ -44,14 +46,28 @@ def parse_body(body: bytes) -> dict[str, Any]:
         raise invalid("JSON Parse error: The document is empty")
     try:
         # What follows the first value is not looked at.
-        document, _ = json.JSONDecoder().raw_decode(body.decode("utf-8").lstrip())
+        text = body.decode("utf-8")
+        document, _ = json.JSONDecoder().raw_decode(text.lstrip())
     except json.JSONDecodeError as error:
         raise invalid(f"JSON Parse error: Invalid value. at offset: {error.pos}") from error
     except UnicodeDecodeError as error:
         raise invalid(f"JSON Parse error: Invalid value. at offset: {error.start}") from error
+    except ValueError as error:
+        # Thousands of digits, which Python refuses to read.
+        raise invalid(NUMBER_TOO_BIG) from error
+    if SURROGATE_ESCAPE.search(text):
+        _check_surrogates(document)
     if not isinstance(document, dict):
         raise invalid(f"JSON Value: {debug_text(document)} Is not object")
     return document
+
+
+def _check_surrogates(document: Any) -> None:
+    """Raise StatusError for half a surrogate pair, which Python's reader lets pass and no UTF-8 can hold."""
+    try:
+        json.dumps(document, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise invalid("JSON Parse error: The surrogate pair in string is invalid.") from error
 
 
 def signature_name(document: Mapping[str, Any]) -> str:
@@ -199,34 +215,33 @@ def _scalar(value: Any, dtype: int) -> Scalar:
         if isinstance(value, dict):
             return decode_base64(value)
         if isinstance(value, str):
-            return value.encode("utf-8", "surrogatepass")
+            return value.encode()
     elif dtype == tensors_pb2.DT_BOOL:
         if isinstance(value, bool):
             return value
     elif dtype in (tensors_pb2.DT_FLOAT, tensors_pb2.DT_DOUBLE):
         if isinstance(value, int | float) and not isinstance(value, bool):
-            return float(value)
+            return as_double(value)
     elif dtype in INTEGER_LIMITS:
         low, high = INTEGER_LIMITS[dtype]
         if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
-            return _narrowed(value, dtype)
+            return narrowed(value, dtype)
     elif not isinstance(value, dict):
         raise StatusError(
             Code.UNIMPLEMENTED,
-            f"Conversion of JSON Value: {debug_text(value)} to type: {_type_name(dtype)}",
+            f"Conversion of JSON Value: {debug_text(value)} to type: {dtype_name(dtype)}",
         )
     raise invalid(
-        f"JSON Value: {debug_text(value)} Type: {json_type(value)} is not of expected type: {_type_name(dtype)}"
+        f"JSON Value: {debug_text(value)} Type: {json_type(value)} is not of expected type: {dtype_name(dtype)}"
     )
 
 
-def _narrowed(value: int, dtype: int) -> int:
-    bits = NARROW_MASKS.get(dtype)
-    if bits is None:
-        return value
-    value &= (1 << bits) - 1
-    is_negative = dtype != tensors_pb2.DT_UINT8 and value >> (bits - 1)
-    return value - (1 << bits) if is_negative else value
+def as_double(value: float) -> float:
+    """Return the number in JSON as a double, or raise StatusError when it is too big for one."""
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise invalid(NUMBER_TOO_BIG) from error
 
 
 def decode_base64(value: Any) -> bytes:
@@ -263,10 +278,6 @@ def debug_text(value: Any) -> str:
 
 def _shape_text(shape: tuple[int, ...]) -> str:
     return f"[{','.join(map(str, shape))}]"
-
-
-def _type_name(dtype: int) -> str:
-    return tensors_pb2.DataType.Name(dtype).removeprefix("DT_").lower()
 
 
 def invalid(message: str) -> StatusError:

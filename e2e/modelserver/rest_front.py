@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import re
 import socket
 import time
@@ -18,7 +19,7 @@ from e2e.modelserver.background import Background
 from e2e.modelserver.inference import Inference
 from e2e.modelserver.json_examples import example_inputs
 from e2e.modelserver.status_report import model_status
-from e2e.modelserver.statuses import HTTP_STATUS_BY_CODE, OK, Code, Status, StatusError
+from e2e.modelserver.statuses import HTTP_STATUS_BY_CODE, OK, Code, Status, StatusError, status_of
 from e2e.modelserver.wire import config_pb2
 from e2e.modelserver.wire import serving_pb2 as pb
 
@@ -43,7 +44,9 @@ CORS_HEADERS = {
     "Access-Control-Allow-Headers": "Content-Type",
 }
 INT64_LIMIT = 1 << 63
+INT64_DIGITS = 19
 NOT_FOUND_PAGE = "<HTML><HEAD>\n<TITLE>404 Not Found</TITLE>\n</HEAD><BODY>\n<H1>Not Found</H1>\n</BODY></HTML>\n"
+PORTS = 1 << 16
 LISTEN_BACKLOG = 128
 KEEPALIVE_SECONDS = 50.0
 # Frozen requests would hold up the end of a test.
@@ -93,10 +96,11 @@ class RestFront:
 
     async def start(self, port: int) -> web.ServerRunner:
         """Listen on ``port``; raise OSError when that is not possible."""
+        listener = listening_socket(port)
         server = web.Server(self._handle, access_log=None, keepalive_timeout=KEEPALIVE_SECONDS)
         runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=SHUTDOWN_SECONDS)
         await runner.setup()
-        await web.SockSite(runner, listening_socket(port), backlog=LISTEN_BACKLOG).start()
+        await web.SockSite(runner, listener, backlog=LISTEN_BACKLOG).start()
         return runner
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -126,9 +130,9 @@ class RestFront:
                 _check_origin(request.headers.get("Origin", ""))
             else:
                 await self._answer(request.method, path, body, answer)
-        except StatusError as error:
-            answer.status = error.status
-            answer.body = answers.error_body(error.status.message) if request.method != "OPTIONS" else ""
+        except Exception as error:
+            answer.status = _status_of_request(error)
+            answer.body = answers.error_body(answer.status.message) if request.method != "OPTIONS" else ""
         if answer.status.ok:
             micros = (time.monotonic() - begin) * 1e6
             self._metrics.request_latency.observe(micros, answer.model, answer.api, "REST")
@@ -192,10 +196,22 @@ class RestFront:
 
 
 async def read_body(request: web.BaseRequest) -> bytes:
-    """Return the body, of any size, of a request whose client may wait to be told that it is wanted."""
+    """Return the body, of any size, of a request whose client may wait to be told that it is wanted.
+
+    One that is not what its Content-Encoding says is as good as none.
+    """
     if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-    return await request.content.read()
+    try:
+        return await request.content.read()
+    except web.RequestPayloadError:
+        return b""
+
+
+def _status_of_request(error: Exception) -> Status:
+    if isinstance(error, RecursionError):
+        return Status(Code.INVALID_ARGUMENT, "JSON Parse error: nested too deeply")
+    return status_of(error)
 
 
 def _check_origin(origin: str) -> None:
@@ -206,16 +222,24 @@ def _check_origin(origin: str) -> None:
 def _model_spec(name: str, version: str, label: str) -> pb.ModelSpec:
     spec = pb.ModelSpec(name=name)
     if version:
-        if int(version) >= INT64_LIMIT:
-            raise StatusError(Code.INVALID_ARGUMENT, f"Failed to convert version: {version} to numeric.")
-        spec.version.value = int(version)
+        spec.version.value = _version_number(version)
     if label:
         spec.version_label = unquote(label)
     return spec
 
 
+def _version_number(text: str) -> int:
+    digits = text.lstrip("0") or "0"
+    # Looked at first: Python refuses to read thousands of digits.
+    if len(digits) > INT64_DIGITS or int(digits) >= INT64_LIMIT:
+        raise StatusError(Code.INVALID_ARGUMENT, f"Failed to convert version: {text} to numeric.")
+    return int(digits)
+
+
 def listening_socket(port: int) -> socket.socket:
-    """Return a socket that listens on all addresses, of both families where there are two."""
+    """Return a socket that listens on all addresses, of both families where there are two, or raise OSError."""
+    if not 0 <= port < PORTS:
+        raise OSError(errno.EINVAL, f"no port: {port}")
     try:
         return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=LISTEN_BACKLOG)
     except (OSError, ValueError):

@@ -44,11 +44,25 @@ VALUE_FIELDS: dict[int, str] = {
     pb.DT_BFLOAT16: "half_val",
     pb.DT_STRING: "string_val",
 }
+# Bits of the types whose values travel as 32-bit numbers, of which TensorFlow cuts off what is too much.
+NARROW_BITS: dict[int, int] = {
+    pb.DT_INT16: 16,
+    pb.DT_INT8: 8,
+    pb.DT_UINT16: 16,
+    pb.DT_UINT8: 8,
+    pb.DT_HALF: 16,
+    pb.DT_BFLOAT16: 16,
+}
+SIGNED_NARROW_TYPES = (pb.DT_INT16, pb.DT_INT8)
+# Of an abbreviated tensor, which a few bytes make as large as they please; the real server runs out of memory later.
+MOST_REPEATED_VALUES = 1 << 27
 Scalar = float | int | bool | bytes
 
 
 def dtype_name(dtype: int) -> str:
     """Return the type's name as messages print it, such as ``float`` or ``int64``."""
+    if dtype not in pb.DataType.values():
+        return f"unknown dtype enum ({dtype})"
     return pb.DataType.Name(dtype).removeprefix("DT_").lower()
 
 
@@ -111,6 +125,15 @@ def make_tensor(dtype: int, shape: Sequence[int], values: Iterable[Scalar]) -> T
     return Tensor(dtype, tuple(shape), packed=_pack(ARRAY_CODES[dtype], values))
 
 
+def narrowed(value: int, dtype: int) -> int:
+    """Return ``value`` cut off to the bits of ``dtype``, as it is when that is not narrow."""
+    bits = NARROW_BITS.get(dtype)
+    if bits is None:
+        return value
+    value &= (1 << bits) - 1
+    return value - (1 << bits) if dtype in SIGNED_NARROW_TYPES and value >> (bits - 1) else value
+
+
 def filled(dtype: int, shape: Sequence[int], value: float = 0) -> Tensor:
     """Return a tensor in which every value is ``value``, strings being its decimal form (empty for 0)."""
     count = elements(shape)
@@ -133,24 +156,35 @@ def concatenate(tensors: Sequence[Tensor]) -> Tensor:
 
 def from_proto(proto: pb.TensorProto) -> Tensor:
     """Return the tensor that ``proto`` holds; missing values repeat the last one given, as TensorFlow does."""
-    shape = tuple(dim.size for dim in proto.tensor_shape.dim)
+    shape, dtype = checked_shape(proto.tensor_shape), int(proto.dtype)
     count = elements(shape)
-    dtype = int(proto.dtype)
     if dtype not in VALUE_FIELDS:
-        raise StatusError(Code.INVALID_ARGUMENT, f"Tensor of unsupported type {dtype_name(dtype)}")
+        raise _invalid(f"Tensor of unsupported type {dtype_name(dtype)}")
     if proto.tensor_content and dtype != pb.DT_STRING:
         if len(proto.tensor_content) != count * item_bytes(dtype):
-            raise StatusError(Code.INVALID_ARGUMENT, "Invalid tensor_content: size does not match the shape")
+            raise _invalid("Invalid tensor_content: size does not match the shape")
         return Tensor(dtype, shape, packed=proto.tensor_content)
     values: list[Scalar] = list(getattr(proto, VALUE_FIELDS[dtype]))
+    if dtype in NARROW_BITS:
+        values = [narrowed(int(value), dtype) for value in values]
+    if len(values) > count:
+        raise _invalid("Invalid tensor: more values than its shape has room for")
+    if count - len(values) > MOST_REPEATED_VALUES:
+        raise _invalid(f"Invalid tensor: more than {MOST_REPEATED_VALUES} values are left out")
     if len(values) < count:
         padding: Scalar = values[-1] if values else (b"" if dtype == pb.DT_STRING else 0)
         values += [padding] * (count - len(values))
-    if len(values) > count:
-        raise StatusError(Code.INVALID_ARGUMENT, "Invalid tensor: more values than its shape has room for")
     if dtype in (pb.DT_HALF, pb.DT_BFLOAT16):
         return Tensor(dtype, shape, packed=_pack("H", values))
     return make_tensor(dtype, shape, values)
+
+
+def checked_shape(proto: pb.TensorShapeProto) -> tuple[int, ...]:
+    """Return the shape in ``proto``, or raise StatusError when no tensor can have it."""
+    shape = tuple(dim.size for dim in proto.dim)
+    if proto.unknown_rank or any(size < 0 for size in shape):
+        raise _invalid("Invalid tensor: its shape is not known")
+    return shape
 
 
 def to_proto(tensor: Tensor, *, as_content: bool = False) -> pb.TensorProto:
@@ -174,3 +208,7 @@ def _unpack(code: str, packed: bytes) -> array[Any]:
     values: array[Any] = array(code)
     values.frombytes(packed)
     return values
+
+
+def _invalid(message: str) -> StatusError:
+    return StatusError(Code.INVALID_ARGUMENT, message)

@@ -11,11 +11,12 @@ import grpc
 import pytest
 
 from e2e.modelserver.json_answers import decimal
+from e2e.modelserver.json_examples import example_inputs
 from e2e.modelserver.knobs import Behaviour
 from e2e.modelserver.model_writer import CLASSIFY, PREDICT, REGRESS, Signature, TensorSpec, write_light_model
 from e2e.modelserver.wire import serving_pb2 as pb
 from e2e.modelserver.wire import tensors_pb2
-from tests.modelserver.harness import PREDICTION, RunningServer, running
+from tests.modelserver.harness import PREDICTION, RunningServer, running, sample_value
 
 TYPED = Signature(
     inputs={"i": TensorSpec("int64", (-1,)), "s": TensorSpec("string", (-1, 2))},
@@ -35,6 +36,9 @@ async def server(tmp_path: Path):  # type: ignore[no-untyped-def] # an async gen
         1,
         {
             "serving_default": PREDICT, "typed": TYPED, "matrix": MATRIX, "classify": CLASSIFY, "regress": REGRESS,
+            "float classes": Signature(CLASSIFY.inputs, {"classes": TensorSpec("float", (-1, 2))}, CLASSIFY.method),
+            "double scores": Signature(CLASSIFY.inputs, {"scores": TensorSpec("double", (-1, 2))}, CLASSIFY.method),
+            "string outputs": Signature(REGRESS.inputs, {"outputs": TensorSpec("string", (-1, 1))}, REGRESS.method),
             **{dtype: Signature({"x": TensorSpec(dtype, (-1,))}, {"y": TensorSpec(dtype, (-1,))})
                for dtype in ("double", "int32", "uint8", "int16", "int8", "string", "int64", "bool", "uint32",
                              "uint64", "half", "bfloat16")},
@@ -139,6 +143,56 @@ async def test_bad_bodies_are_invalid_arguments(server: RunningServer, body: str
     assert error in answer.json()["error"]
 
 
+NUMBER_TOO_BIG = "JSON Parse error: Number too big to be stored in double."
+SURROGATE = "JSON Parse error: The surrogate pair in string is invalid."
+
+
+@pytest.mark.parametrize(
+    ("method", "body", "error"),
+    [
+        pytest.param("predict", f'{{"instances": [1{"0" * 400}]}}', NUMBER_TOO_BIG, id="400 digits"),
+        pytest.param("predict", f'{{"instances": [1{"0" * 5000}]}}', NUMBER_TOO_BIG, id="5000 digits"),
+        pytest.param("predict", f'{{"instances": {"[" * 2000}1{"]" * 2000}}}', "nested too deeply", id="nested"),
+        pytest.param("predict", '{"signature_name": "\\ud800", "instances": [1]}', SURROGATE, id="half in signature"),
+        pytest.param("predict", '{"instances": [{"\\ud800": 1}]}', SURROGATE, id="half in an input's name"),
+        pytest.param("predict", '{"signature_name": "string", "instances": ["\\uDFFF"]}', SURROGATE, id="half value"),
+        pytest.param("classify", f'{{"examples": [{{"x": 1{"0" * 400}}}]}}', NUMBER_TOO_BIG, id="big feature"),
+        pytest.param("classify", '{"examples": [{"\\ud800": 1}]}', SURROGATE, id="half in a feature's name"),
+        pytest.param("regress", '{"examples": [{"x": "\\ud800"}]}', SURROGATE, id="half in a feature"),
+        pytest.param("regress", f'{{"examples": [{{"x": {2**63}}}]}}', "has uint64_t element", id="uint64"),
+    ],
+)  # fmt: skip
+async def test_odd_bodies_are_invalid_arguments_too(server: RunningServer, method: str, body: str, error: str) -> None:
+    answer = await server.http.post(f"/v1/models/m:{method}", content=body)
+    assert answer.status_code == 400
+    assert error in answer.json()["error"]
+    assert sample_value(await server.metrics(), r".*request_count.*INVALID_ARGUMENT.*") == 1
+
+
+async def test_whole_surrogate_pairs_are_characters(server: RunningServer) -> None:
+    body = r'{"signature_name": "string", "instances": ["\ud83d\ude00", "\\ud800"]}'
+    answer = await server.http.post("/v1/models/m:predict", content=body)
+    assert answer.json() == {"predictions": ["\U0001f600", "\\ud800"]}
+
+
+async def test_a_body_that_is_not_what_its_encoding_says_is_empty(server: RunningServer) -> None:
+    answer = await server.http.post("/v1/models/m:predict", content=b"{}", headers={"Content-Encoding": "gzip"})
+    assert (answer.status_code, answer.json()) == (400, {"error": "JSON Parse error: The document is empty"})
+
+
+async def test_errors_that_nobody_foresaw_are_answered_and_counted(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError("odd")
+
+    monkeypatch.setattr(server.server.faults, "before_run", fail)
+    assert await predict(server, instances=[1]) == (500, {"error": "ZeroDivisionError: odd"})
+    error = await server.failure(f"{PREDICTION}Predict", request_for([1]))
+    assert (error.code(), error.details()) == (grpc.StatusCode.INTERNAL, "ZeroDivisionError: odd")
+    assert sample_value(await server.metrics(), r".*request_count.*INTERNAL.*") == 2
+
+
 async def test_bodies_may_be_large_and_announced(server: RunningServer) -> None:
     rows = 400_000
     for headers in ({}, {"Expect": "100-continue"}):
@@ -186,6 +240,15 @@ async def test_classify_gives_labels_and_scores(server: RunningServer) -> None:
     assert (await server.post("/v1/models/m:classify", body)).json() == {"results": [[["7", 7.0]] * 3] * 2}
 
 
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [(-(2**63), "int64_list"), (2**63 - 1, "int64_list"), (-(2**63) - 1, "float_list"), (2**64, "float_list")],
+)
+def test_whole_numbers_beyond_64_bits_are_floats(value: int, kind: str) -> None:
+    (example,) = example_inputs({"examples": [{"x": value}]}).example_list.examples
+    assert example.features.feature["x"].WhichOneof("kind") == kind
+
+
 async def test_regress_gives_a_number_an_example(server: RunningServer) -> None:
     answer = await server.post("/v1/models/m:regress", {"signature_name": "regress", "examples": [{"x": 1}, {}]})
     assert answer.text == '{\n    "results": [7.0, 7.0]\n}'
@@ -204,6 +267,12 @@ async def test_regress_gives_a_number_an_example(server: RunningServer) -> None:
         ("classify", {"examples": [{}]}, "No classification inputs found in SignatureDef"),
         ("regress", {"examples": [{}]}, "No regression inputs found in SignatureDef"),
         ("regress", {"signature_name": "none", "examples": [{}]}, "No signature was found with the name: none"),
+        ("classify", {"signature_name": "float classes", "examples": [{}]},
+         "Expected classes Tensor of DT_STRING. Got: DT_FLOAT"),
+        ("classify", {"signature_name": "double scores", "examples": [{}]},
+         "Expected scores Tensor of DT_FLOAT. Got: DT_DOUBLE"),
+        ("regress", {"signature_name": "string outputs", "examples": [{}]},
+         "Expected output Tensor of DT_FLOAT. Got: DT_STRING"),
     ],
 )  # fmt: skip
 async def test_bad_examples_are_invalid_arguments(
@@ -239,6 +308,52 @@ async def test_grpc_accepts_packed_and_abbreviated_tensors(server: RunningServer
     request.inputs["x"].tensor_shape.dim[0].size = 4
     answer = await server.call(f"{PREDICTION}Predict", request, pb.PredictResponse)
     assert list(answer.outputs["y"].float_val) == [3, 3, 3, 3]
+
+
+def tensor(dtype: int, *sizes: int, **more: Any) -> tensors_pb2.TensorProto:
+    shape = tensors_pb2.TensorShapeProto(dim=[tensors_pb2.TensorShapeProto.Dim(size=size) for size in sizes])
+    return tensors_pb2.TensorProto(dtype=dtype, tensor_shape=shape, **more)  # type: ignore[arg-type] # enums are ints
+
+
+NO_SHAPE = "Invalid tensor: its shape is not known"
+UNKNOWN_RANK = tensors_pb2.TensorProto(dtype="DT_FLOAT", tensor_shape={"unknown_rank": True})
+
+
+@pytest.mark.parametrize(
+    ("odd", "error"),
+    [
+        pytest.param(tensor(999, 1), "Tensor of unsupported type unknown dtype enum (999)", id="unknown type"),
+        pytest.param(tensor(tensors_pb2.DT_FLOAT, -1), NO_SHAPE, id="negative dimension"),
+        pytest.param(tensor(tensors_pb2.DT_FLOAT, -1, -1, float_val=[1]), NO_SHAPE, id="negative dimensions"),
+        pytest.param(tensor(tensors_pb2.DT_FLOAT, -1, -1, tensor_content=bytes(4)), NO_SHAPE, id="negative and packed"),
+        pytest.param(UNKNOWN_RANK, NO_SHAPE, id="unknown rank"),
+        pytest.param(tensor(tensors_pb2.DT_FLOAT, 10**13, float_val=[1]),
+                     "Invalid tensor: more than 134217728 values are left out", id="40 TB"),
+    ],
+)  # fmt: skip
+async def test_odd_tensors_are_invalid_arguments(
+    server: RunningServer, odd: tensors_pb2.TensorProto, error: str
+) -> None:
+    request = request_for([])
+    request.inputs["x"].CopyFrom(odd)
+    answer = await server.failure(f"{PREDICTION}Predict", request)
+    assert (answer.code(), answer.details()) == (grpc.StatusCode.INVALID_ARGUMENT, error)
+    assert sample_value(await server.metrics(), r".*request_count.*INVALID_ARGUMENT.*") == 1
+
+
+@pytest.mark.parametrize(
+    ("dtype", "field", "sent", "received"),
+    [("int8", "int_val", [300, -129], [44, 127]), ("uint8", "int_val", [-1], [255]),
+     ("int16", "int_val", [40000], [-25536]), ("half", "half_val", [70000], [4464])],
+)  # fmt: skip
+async def test_what_does_not_fit_a_narrow_type_is_cut_off(
+    server: RunningServer, dtype: str, field: str, sent: list[int], received: list[int]
+) -> None:
+    request = request_for([], dtype)
+    code = tensors_pb2.DataType.Value(f"DT_{dtype.upper()}")
+    request.inputs["x"].CopyFrom(tensor(code, len(sent), **{field: sent}))
+    answer = await server.call(f"{PREDICTION}Predict", request, pb.PredictResponse)
+    assert list(getattr(answer.outputs["y"], field)) == received
 
 
 async def test_grpc_errors_of_predict(server: RunningServer) -> None:
