@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from e2e.modelserver.flag_parsing import parse_command_line, usage_text
 from e2e.modelserver.options import ServerOptions
-from e2e.modelserver.statuses import StatusError
+from e2e.modelserver.statuses import status_of
 
 VERSION_TEXT = "TensorFlow ModelServer: 2.20.0-standin\nTensorFlow Library: 2.21.0"
 EXIT_FAILED = 255
@@ -40,8 +40,8 @@ def main(program: str, arguments: Sequence[str]) -> int:
         print(f"unknown argument: {command_line.left_over[0]}\n{usage_text(program)}", end="", flush=True)
     try:
         asyncio.run(serve(command_line.options))
-    except StatusError as error:
-        print(f"Failed to start server. Error: {error}", flush=True)
+    except Exception as error:
+        print(f"Failed to start server. Error: {status_of(error)}", flush=True)
         # Loads that still run in threads would hold an orderly exit up.
         os._exit(EXIT_FAILED)
     return EXIT_FAILED

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ from e2e.modelserver.mixed_precision import PrecisionAnnounced
 from e2e.modelserver.options import ServerOptions, request_threads
 from e2e.modelserver.rest_front import RestFront, RestSettings
 from e2e.modelserver.servables import DECISION_INTERVAL_SECONDS, LoadSettings, ServableManager
-from e2e.modelserver.statuses import Code, StatusError
+from e2e.modelserver.statuses import Code, StatusError, status_of
 from e2e.modelserver.thread_pool_factories import refuse_thread_pool_factory
 from e2e.modelserver.wire import config_pb2 as pb
 from e2e.modelserver.xla import WithoutXla
@@ -38,6 +39,8 @@ log = logging.getLogger(__name__)
 
 EXECUTOR_VARIABLE = "STANDIN_EXECUTOR"
 MOST_MESSAGE_BYTES = 2**31 - 1
+INT32_DIGITS = re.compile(r"\s*-?[0-9]{1,10}\s*", re.ASCII)
+INT32_LIMIT = 1 << 31
 
 
 class ModelServer:
@@ -85,8 +88,8 @@ class ModelServer:
         while True:
             try:
                 await core.reload(read_text_proto(self.options.model_config_file, pb.ModelServerConfig()))
-            except StatusError as error:
-                log.error("PollFilesystemAndReloadConfig failed: %s", error.status.message)
+            except Exception as error:
+                log.error("PollFilesystemAndReloadConfig failed: %s", status_of(error).message)
             await asyncio.sleep(self.options.model_config_file_poll_wait_seconds * self._time_factor)
 
     async def _open_grpc(self, core: ServerCore, inference: Inference) -> None:
@@ -103,16 +106,16 @@ class ModelServer:
             max_threads=options.grpc_max_threads,
             tensor_content=options.enable_serialization_as_tensor_content,
         )
-        server = grpc.aio.server(options=channel_arguments(options.grpc_channel_arguments))
-        server.add_generic_rpc_handlers(front.handlers(with_health=options.enable_grpc_healthcheck_service))
         addresses = [f"0.0.0.0:{options.port}"] if options.port else []
         addresses += [f"unix:{options.grpc_socket_path}"] if options.grpc_socket_path else []
-        credentials = server_credentials(options)
         try:
+            server = grpc.aio.server(options=channel_arguments(options.grpc_channel_arguments))
+            server.add_generic_rpc_handlers(front.handlers(with_health=options.enable_grpc_healthcheck_service))
+            credentials = server_credentials(options)
             for address in addresses:
                 listen(server, address, credentials)
             await server.start()
-        except RuntimeError as error:
+        except (RuntimeError, ValueError) as error:
             raise StatusError(Code.INVALID_ARGUMENT, "Failed to BuildAndStart gRPC server") from error
         self._closing.push_async_callback(server.stop, None)
         for address in addresses:
@@ -225,15 +228,22 @@ def xla_wanted(options: ServerOptions) -> bool:
 
 
 def channel_arguments(text: str) -> list[tuple[str, int | str]]:
-    """Return the gRPC arguments in ``k=v,k=v``; values that are numbers become numbers."""
+    """Return the gRPC arguments in ``k=v,k=v``; values that are 32-bit numbers become numbers.
+
+    gRPC ignores an argument of the wrong type.
+    """
     arguments: list[tuple[str, int | str]] = [
         ("grpc.max_receive_message_length", MOST_MESSAGE_BYTES),
         ("grpc.max_send_message_length", MOST_MESSAGE_BYTES),
     ]
     for argument in text.split(",") if text else ():
         key, _, value = argument.partition("=")
-        arguments.append((key, int(value) if value.lstrip("-").isdigit() else value))
+        arguments.append((key, int(value) if _is_int32(value) else value))
     return arguments
+
+
+def _is_int32(text: str) -> bool:
+    return bool(INT32_DIGITS.fullmatch(text)) and -INT32_LIMIT <= int(text) < INT32_LIMIT
 
 
 def server_credentials(options: ServerOptions) -> grpc.ServerCredentials | None:

@@ -259,6 +259,13 @@ def test_a_file_that_is_no_text_proto_is_printed_and_exits_255(
     assert done.returncode == 255
 
 
+def test_an_error_that_nobody_foresaw_is_printed_and_exits_255(model: Path) -> None:
+    done = run_process(f"--model_base_path={model}", environment={"STANDIN_KNOBS": '{"error_code": "OK"}'})
+    assert done.stdout == "Failed to start server. Error: INTERNAL: KnobError: no such error code: OK\n"
+    assert "Traceback" in done.stderr
+    assert done.returncode == 255
+
+
 @pytest.mark.parametrize("text", [None, "nonsense"], ids=["missing", "no text proto"])
 def test_an_ssl_config_that_cannot_be_read_aborts(model: Path, short_folder: Path, text: str | None) -> None:
     file = short_folder / "file"

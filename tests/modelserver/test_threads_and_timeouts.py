@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
+import pytest
 
 from e2e.cluster.certificates import Authority
 from e2e.modelserver.knobs import Behaviour
@@ -125,11 +126,20 @@ async def test_a_client_that_leaves_does_not_stop_its_request(tmp_path: Path) ->
         await eventually(lambda: counter.value("m", "OK") == 2, "both end well")
 
 
-def test_channel_arguments_are_numbers_where_they_can_be() -> None:
-    arguments = dict(channel_arguments("grpc.max_connection_age_ms=2000,grpc.primary_user_agent=x,a=-1"))
-    assert arguments["grpc.max_connection_age_ms"] == 2000
-    assert arguments["grpc.primary_user_agent"] == "x"
-    assert arguments["a"] == -1
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("2000", 2000), ("-1", -1), (str(2**31 - 1), 2**31 - 1), (str(2**31), str(2**31)), ("9" * 5000, "9" * 5000),
+     ("--5", "--5"), ("x", "x"), ("", "")],
+    ids=["number", "negative", "largest", "too large", "absurd", "no number", "word", "nothing"],
+)  # fmt: skip
+def test_channel_arguments_are_numbers_where_they_can_be(text: str, value: int | str) -> None:
+    assert dict(channel_arguments(f"a={text},b=1")) == {**dict(channel_arguments("")), "a": value, "b": 1}
+
+
+async def test_channel_arguments_that_grpc_does_not_take_do_not_keep_the_server_from_starting(model: Path) -> None:
+    flag = "--grpc_channel_arguments=grpc.max_connection_age_ms=99999999999,a=--5"
+    async with running(f"--model_base_path={model}", "--model_name=m", flag) as server:
+        await server.call(f"{PREDICTION}Predict", request_for([1]), pb.PredictResponse)
 
 
 async def test_a_taken_rest_port_is_only_logged(short_folder: Path, model: Path) -> None:
@@ -141,6 +151,19 @@ async def test_a_taken_rest_port_is_only_logged(short_folder: Path, model: Path)
         assert not second.serves_rest
         assert (short_folder / "s").exists()
         await second.stop()
+
+
+@pytest.mark.parametrize("port", [70000, -1])
+async def test_a_rest_port_that_is_none_is_only_logged(
+    short_folder: Path, model: Path, port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = make_server("--port=0", f"--grpc_socket_path={short_folder}/s", f"--model_base_path={model}",
+                         f"--rest_api_port={port}")  # fmt: skip
+    await server.start()
+    assert not server.serves_rest
+    assert (short_folder / "s").exists()
+    await server.stop()
+    assert f"Failed to start HTTP Server at localhost:{port}" in caplog.text
 
 
 async def test_equal_ports_leave_rest_out(model: Path) -> None:
@@ -203,6 +226,14 @@ def ssl_config(directory: Path, authority: Authority, more: str = "") -> Path:
 
 def in_one_line(pem: bytes) -> str:
     return pem.decode().replace("\n", "\\n")
+
+
+async def test_client_certificates_that_nobody_could_check_end_the_start(tmp_path: Path, model: Path) -> None:
+    file = ssl_config(tmp_path, Authority.create(), "client_verify: true")
+    status = await start_failure(
+        f"--model_base_path={model}", f"--grpc_socket_path={tmp_path}/s", f"--ssl_config_file={file}"
+    )
+    assert (status.code, status.message) == (Code.INVALID_ARGUMENT, "Failed to BuildAndStart gRPC server")
 
 
 async def test_a_grpc_address_that_cannot_be_had_ends_the_start(model: Path) -> None:
