@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterable
 from pathlib import Path
@@ -253,3 +254,23 @@ async def test_with_one_poll_of_the_file_system_a_new_model_never_appears(tmp_pa
         new = config(model_entry("m", model), model_entry("n", tmp_path / "n"))
         code, _ = await reload_failure(server, new, timeout_seconds=0.2)
         assert code is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+async def test_after_a_model_that_never_appears_reloads_by_file_hang_like_calls(
+    tmp_path: Path, model: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    file = tmp_path / "models.config"
+    file.write_text(model_config(model_entry("m", model)))
+    async with running(f"--model_config_file={file}", "--model_config_file_poll_wait_seconds=1") as server:
+        (tmp_path / "n").mkdir()
+        write_light_model(tmp_path / "o", 1)
+        file.write_text(model_config(model_entry("m", model), model_entry("n", tmp_path / "n")))
+        await eventually(lambda: "(Re-)adding model: n" in caplog.text, "the file is being reloaded")
+        file.write_text(model_config(model_entry("m", model), model_entry("o", tmp_path / "o")))
+        code, _ = await reload_failure(server, config(model_entry("m", model)), timeout_seconds=0.2)
+        assert code is grpc.StatusCode.DEADLINE_EXCEEDED
+        await polled(server.server)
+        assert (await server.get("/v1/models/o")).status_code == 404
+        write_light_model(tmp_path / "n", 1)
+        await server.until_states({1: "AVAILABLE"}, "o")
