@@ -39,13 +39,9 @@ async def updated(world: World, controller: Controller, clock: Clock, status: di
     [
         (2, "every pool runs what the spec says"),
         (9, "every pool runs what the spec says; spec.replicas is 9, and the pools' max allow 3: raise a max for more"),
-        (
-            0,
-            "every pool runs what the spec says; spec.replicas is 0, and the pools' min ask for 1: "
-            "lower a min for fewer",
-        ),
+        (0, "every pool runs what the spec says"),
     ],
-    ids=["within the bounds", "above", "below"],
+    ids=["within the bounds", "above", "below, as where it is left out"],
 )
 async def test_replicas_that_the_pools_do_not_allow_are_told_of(replicas: int, said: str) -> None:
     pools = [

@@ -61,9 +61,10 @@ def decide_progressing(
 
 
 def _unmet_replicas(observed: Observed, plan: Plan) -> str:
-    """Say that the pools' bounds do not allow spec.replicas; it is not refused, as autoscalers ask for what they like.
+    """Say that the pools' max do not allow spec.replicas; it is not refused, as autoscalers ask for what they like.
 
-    Nothing where mode Auto sets the replicas: ScalingLimited is about them.
+    Nothing where mode Auto sets the replicas: ScalingLimited is about them. Nor where the pools' min ask for more: with
+    replicas left out, that is what was meant.
     """
     spec = observed.model.spec
     pools = scaled_pools(spec.pools)
@@ -72,8 +73,6 @@ def _unmet_replicas(observed: Observed, plan: Plan) -> str:
     total = sum(plan.replicas[pool.name] for pool in pools)
     if total < spec.replicas:
         return f"; spec.replicas is {spec.replicas}, and the pools' max allow {total}: raise a max for more"
-    if total > spec.replicas:
-        return f"; spec.replicas is {spec.replicas}, and the pools' min ask for {total}: lower a min for fewer"
     return ""
 
 
