@@ -265,6 +265,39 @@ def test_only_the_watched_namespaces_are_looked_after(cluster: Cluster, namespac
 
 
 @pytest.mark.usefixtures("crd")
+def test_a_namespace_that_is_deleted_takes_the_operator_from_no_other(
+    cluster: Cluster, namespace: str, tmp_path: Path
+) -> None:
+    fleeting = f"{namespace[:50]}-fleeting"
+    user = "operator-with-rights-in-two-namespaces"
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(cluster.kubeconfig_as(user, []))
+
+    def give_rights(where: str) -> None:
+        cluster.kubectl("create", "rolebinding", "all", "--clusterrole=cluster-admin", f"--user={user}", "-n", where)
+
+    cluster.kubectl("create", "namespace", fleeting)
+    for each in (namespace, fleeting):
+        give_rights(each)
+    run = partial(operator_process, cluster, kubeconfig=kubeconfig, watch_namespaces=f"{namespace},{fleeting}")
+
+    with run(tmp_path / "both") as operator:
+        operator.wait_ready()
+        cluster.kubectl("delete", "namespace", fleeting)
+        operator.process.wait(timeout=60)
+
+    with run(tmp_path / "one") as operator:
+        operator.wait_ready()
+        assert operator.has_logged("namespaces that may not be read are left out")
+        apply(cluster, served_model(namespace, "m"))
+        wait_until(lambda: has_status(cluster, namespace, "m"), "a status")
+
+        cluster.kubectl("create", "namespace", fleeting)
+        give_rights(fleeting)
+        assert operator.process.wait(timeout=60) == 0, "another process is to look after both"
+
+
+@pytest.mark.usefixtures("crd")
 def test_answers_of_429_and_409_are_tried_again_and_alarm_nobody(
     cluster: Cluster, namespace: str, tmp_path: Path
 ) -> None:

@@ -7,9 +7,9 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import kopf
 from pydantic import ValidationError
@@ -20,6 +20,7 @@ from tfserving_operator.clients.kinds import SERVED_MODELS
 from tfserving_operator.clients.kube import KubeClient
 from tfserving_operator.handlers.health import Health
 from tfserving_operator.handlers.lifecycle import Context, build_registry, utc_now
+from tfserving_operator.handlers.namespaces import readable, until_others_are_readable
 from tfserving_operator.handlers.probes import serve_probes
 from tfserving_operator.log_format import configure_logging
 from tfserving_operator.settings import Settings, unknown_variables
@@ -27,7 +28,9 @@ from tfserving_operator.validation_words import problems_of
 
 log = logging.getLogger(__name__)
 
-_CRD_POLL_SECONDS = 2.0
+T = TypeVar("T")
+
+_POLL_SECONDS = 2.0
 _KOPF_END_SECONDS = 1.0
 
 
@@ -58,18 +61,7 @@ async def run(settings: Settings) -> int:
     try:
         async with serve_probes(health, health_port=settings.health_port, metrics_port=settings.metrics_port):
             if await wait_for_crd(kube, stop):
-                context = Context(settings=settings, kube=kube, health=health, stop=stop)
-                registry, background = build_registry(context)
-                operator = kopf.operator(
-                    registry=registry,
-                    settings=kopf_settings(),
-                    standalone=True,
-                    clusterwide=not settings.watch_namespaces,
-                    namespaces=settings.watch_namespaces,
-                    stop_flag=stop,
-                )
-                await run_until_stopped(operator, background.stopped)
-                has_failed = background.has_failed
+                has_failed = await operate(settings, kube, health, stop)
     except Exception:
         # Such as a CRD that was deleted: kopf gives up, and the next process waits for it.
         log.critical("ended by an error", exc_info=True)
@@ -77,6 +69,38 @@ async def run(settings: Settings) -> int:
     finally:
         await kube.close()
     return 1 if has_failed else 0
+
+
+async def operate(settings: Settings, kube: KubeClient, health: Health, stop: asyncio.Event) -> bool:
+    """Look after ServedModels until told to stop; return whether one of our own tasks has failed."""
+    namespaces = settings.watch_namespaces
+    if not namespaces:
+        return await _operate_in(settings, kube, health, stop)
+    watched = await wait_for_rights(kube, namespaces, stop)
+    if not watched:
+        return False
+    others = asyncio.create_task(until_others_are_readable(kube, namespaces, watched))
+    # The next process watches those that may be read then.
+    others.add_done_callback(lambda _: stop.set())
+    try:
+        return await _operate_in(settings.model_copy(update={"watch_namespaces": watched}), kube, health, stop)
+    finally:
+        others.cancel()
+
+
+async def _operate_in(settings: Settings, kube: KubeClient, health: Health, stop: asyncio.Event) -> bool:
+    context = Context(settings=settings, kube=kube, health=health, stop=stop)
+    registry, background = build_registry(context)
+    operator = kopf.operator(
+        registry=registry,
+        settings=kopf_settings(),
+        standalone=True,
+        clusterwide=not settings.watch_namespaces,
+        namespaces=settings.watch_namespaces,
+        stop_flag=stop,
+    )
+    await run_until_stopped(operator, background.stopped)
+    return background.has_failed
 
 
 async def run_until_stopped(operator: Coroutine[Any, Any, None], stopped: asyncio.Event) -> None:
@@ -99,31 +123,44 @@ async def wait_for_crd(kube: KubeClient, stop: asyncio.Event) -> bool:
 
     kopf would have to watch all CRDs for this, which takes rights that the operator needs for nothing else.
     """
+    problem = f"the CRD {SERVED_MODELS.plural}.tfserving.dev is not installed, waiting for it"
+    return bool(await _first_answer(lambda: kube.is_served(SERVED_MODELS), problem, stop))
+
+
+async def wait_for_rights(kube: KubeClient, namespaces: tuple[str, ...], stop: asyncio.Event) -> tuple[str, ...]:
+    """Wait until one of ``namespaces`` may be read; return those that may, none when told to stop before that."""
+    problem = f"none of the namespaces to watch may be read ({', '.join(namespaces)}), waiting for rights in one"
+    watched = await _first_answer(lambda: readable(kube, namespaces), problem, stop) or ()
+    if left_out := [namespace for namespace in namespaces if namespace not in watched]:
+        log.warning("namespaces that may not be read are left out", extra={"namespaces": left_out})
+    return watched
+
+
+async def _first_answer(look: Callable[[], Coroutine[Any, Any, T]], problem: str, stop: asyncio.Event) -> T | None:
+    """Look again and again, telling of ``problem`` once, until there is an answer; None when told to stop."""
     said: str | None = None
     while not stop.is_set():
         try:
-            served = await _unless_stopped(kube.is_served(SERVED_MODELS), stop)
-            if served:
-                return True
-            problem = f"the CRD {SERVED_MODELS.plural}.tfserving.dev is not installed, waiting for it"
+            answer = await _unless_stopped(look(), stop)
+            if answer:
+                return answer
+            now = problem
         except ClientError as error:
-            problem = f"waiting for the API server: {error}"
-        if problem != said:
-            log.warning(problem)
-            said = problem
-        try:
-            await asyncio.wait_for(stop.wait(), _CRD_POLL_SECONDS)
-        except TimeoutError:
-            continue
-    return False
+            now = f"waiting for the API server: {error}"
+        if now != said and not stop.is_set():
+            log.warning(now)
+            said = now
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), _POLL_SECONDS)
+    return None
 
 
-async def _unless_stopped(question: Coroutine[Any, Any, bool], stop: asyncio.Event) -> bool:
-    """Return the answer, False when told to stop before it comes."""
+async def _unless_stopped(question: Coroutine[Any, Any, T], stop: asyncio.Event) -> T | None:
+    """Return the answer, None when told to stop before it comes."""
     asked, stopped = asyncio.create_task(question), asyncio.create_task(stop.wait())
     try:
         await asyncio.wait({asked, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        return await asked if asked.done() else False
+        return await asked if asked.done() else None
     finally:
         asked.cancel()
         stopped.cancel()
