@@ -107,14 +107,12 @@ def test_names_are_not_needed(tmp_path: Path) -> None:
         ("kind: ServedModel\n", r"apiVersion: write tfserving\.dev/v1alpha1"),
         ("apiVersion: tfserving.dev/v1alpha1\nkind: ServedModel\n", r"spec\.models: it is missing"),
         (SERVED.format(name="a").replace("v1alpha1", "v1"), r"apiVersion: write tfserving\.dev/v1alpha1"),
-        (SERVED.format(name="a") + "extra: 1\n", "extra: there is no such field"),
         (SERVED.format(name="A_b"), r"metadata\.name: it must match"),
         (SERVED.format(name="7"), r"metadata\.name: it must match"),
         (SERVED.format(name="a").replace("shop", "a.b"), r"metadata\.namespace: it must match"),
-        (SERVED.format(name="a") + "  replica: 2\n", r"spec\.replica: there is no such field \(is replicas meant\?\)"),
         (
-            SERVED.format(name="a") + "  autoscaling: {mode: Auto, stable_window_seconds: 9}\n",
-            r"spec\.autoscaling\.stable_window_seconds: there is no such field \(is stableWindowSeconds meant\?\)",
+            SERVED.format(name="a") + "  replica: 2\n  replicas: two\n",
+            r"spec\.replicas: write a whole number.*; spec\.replica: there is no such field \(is replicas meant\?\)",
         ),
         (SERVED.format(name="a") + "  autoscaling: {mode: Off}\n", r"spec\.autoscaling\.mode: write a text, in quotes"),
         (
@@ -149,3 +147,27 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     for path, words in (("none", "No such file"), (".", "Is a directory"), ("binary", "not a text file")):
         with pytest.raises(ManifestError, match=words):
             read_manifest(str(tmp_path / path))
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("extra: 1\n", "extra: there is no such field: a ServedModel has metadata and spec"),
+        ("  replica: 2\n", "spec.replica: there is no such field (is replicas meant?)"),
+        (
+            "  pools: [{name: a, replicas: {max: 4, mox: 5}}]\n",
+            "spec.pools.0.replicas.mox: there is no such field (is max meant?)",
+        ),
+        (
+            "  autoscaling: {mode: Auto, objective: {latency: 50ms}, stable_window_seconds: 9}\n",
+            "spec.autoscaling.stable_window_seconds: there is no such field (is stableWindowSeconds meant?)",
+        ),
+    ],
+    ids=["at the top", "in spec", "in a list", "the name of another language"],
+)
+def test_a_field_that_there_is_not_is_left_out_and_told_of(tmp_path: Path, more: str, said: str) -> None:
+    manifest = read_manifest(write(tmp_path, SERVED.format(name="a") + more))
+    assert manifest.left_out == (f"{said}, so it is left out, which kubectl apply refuses",)
+    assert manifest.spec.replicas == 1
+    if manifest.spec.autoscaling is not None:
+        assert manifest.spec.autoscaling.stable_window_seconds == 60

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from tfserving_operator.api.servedmodel import API_VERSION, KIND, NAME_PATTERN, ServedModelSpec
 from tfserving_operator.api.structural import structural_schema
-from tfserving_operator.cli.spec_fields import field_problems
+from tfserving_operator.cli.spec_fields import Problem, field_problems, without
 from tfserving_operator.simulation.yaml_text import NotYamlError, fault_words, yaml_documents
 
 STDIN = "-"
@@ -33,6 +33,8 @@ class Manifest:
     name: str | None
     namespace: str | None
     spec: ServedModelSpec
+    left_out: tuple[str, ...] = ()
+    """Sentences about fields that there are not."""
 
 
 def read_manifest(path: str, *, name: str | None = None, namespace: str | None = None) -> Manifest:
@@ -99,28 +101,32 @@ def _metadata(content: dict[str, Any]) -> dict[str, Any]:
 
 def _parsed(content: dict[str, Any], where: str) -> Manifest:
     problems = list(_problems(content))
+    unknown = [problem for problem in problems if problem.is_unknown]
+    refused = [str(problem) for problem in problems if not problem.is_unknown]
     try:
-        spec = None if problems else ServedModelSpec.model_validate(content.get("spec") or {})
+        spec = None if refused else ServedModelSpec.model_validate(without(content, unknown).get("spec") or {})
     except ValidationError as error:
-        spec, problems = None, [f"spec{path and f'.{path}'}: {what}" for path, what in fault_words(error)]
+        spec, refused = None, [f"spec{path and f'.{path}'}: {what}" for path, what in fault_words(error)]
+    left_out = tuple(f"{problem}, so it is left out, which kubectl apply refuses" for problem in unknown)
     if spec is None:
-        more = f" and {len(problems) - _MOST_FAULTS} more" if len(problems) > _MOST_FAULTS else ""
-        raise ManifestError(f"the ServedModel in {where} is not valid: {'; '.join(problems[:_MOST_FAULTS])}{more}")
+        faults = [*refused, *map(str, unknown)]
+        more = f" and {len(faults) - _MOST_FAULTS} more" if len(faults) > _MOST_FAULTS else ""
+        raise ManifestError(f"the ServedModel in {where} is not valid: {'; '.join(faults[:_MOST_FAULTS])}{more}")
     metadata = _metadata(content)
-    return Manifest(name=metadata.get("name"), namespace=metadata.get("namespace"), spec=spec)
+    return Manifest(name=metadata.get("name"), namespace=metadata.get("namespace"), spec=spec, left_out=left_out)
 
 
-def _problems(content: dict[str, Any]) -> Iterator[str]:
+def _problems(content: dict[str, Any]) -> Iterator[Problem]:
     """Yield what the API server would refuse before it looks at bounds; what it writes itself is all known."""
     if content.get("apiVersion") != API_VERSION:
-        yield f"apiVersion: write {API_VERSION}"
+        yield Problem(("apiVersion",), f"write {API_VERSION}")
     for key in content.keys() - _TOP_FIELDS:
-        yield f"{key}: there is no such field: a ServedModel has metadata and spec"
+        yield Problem((key,), "there is no such field: a ServedModel has metadata and spec", is_unknown=True)
     metadata = content.get("metadata")
     if metadata is not None and not isinstance(metadata, dict):
-        yield "metadata: write a mapping"
+        yield Problem(("metadata",), "write a mapping")
     for key in ("name", "namespace"):
         name = _metadata(content).get(key)
         if name is not None and not (isinstance(name, str) and re.match(_PATTERNS[key], name)):
-            yield f"metadata.{key}: it must match {_PATTERNS[key]}"
-    yield from field_problems(content.get("spec"), structural_schema(ServedModelSpec), "spec")
+            yield Problem(("metadata", key), f"it must match {_PATTERNS[key]}")
+    yield from field_problems(content.get("spec"), structural_schema(ServedModelSpec), ("spec",))

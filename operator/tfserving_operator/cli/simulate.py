@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -181,7 +181,8 @@ def _compared(
         trace = with_few_requests(trace, scenario)
         _tell("preparing (the first time, the simulator is compiled: about ten seconds)")
         world = build_world(manifest.spec, scenario, trace)
-        return compare(trace, world, names, on_begin=lambda policy: _tell(f"replaying {policy}"))
+        compared = compare(trace, world, names, on_begin=lambda policy: _tell(f"replaying {policy}"))
+        return replace(compared, assumptions=(*manifest.left_out, *compared.assumptions))
     except (ManifestError, ScenarioError, TraceError) as error:
         raise UserError(str(error)) from error
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
 from typing import Any
 
 Schema = Mapping[str, Any]
@@ -19,8 +21,32 @@ _KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {
 }
 
 
-def field_problems(value: Any, schema: Schema, path: str) -> Iterator[str]:
-    """Yield a sentence for each field of ``value`` that is unknown, of another type, or twice in a list by name.
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with one field."""
+
+    path: tuple[str | int, ...]
+    words: str
+    is_unknown: bool = False
+    """There is no such field: the API server leaves it out where it is not told to be strict."""
+
+    def __str__(self) -> str:
+        return f"{'.'.join(map(str, self.path))}: {self.words}"
+
+
+def without(value: Any, problems: Iterable[Problem]) -> Any:
+    """Return a copy of ``value`` without the fields of ``problems``."""
+    value = deepcopy(value)
+    for problem in problems:
+        place = value
+        for key in problem.path[:-1]:
+            place = place[key]
+        del place[problem.path[-1]]
+    return value
+
+
+def field_problems(value: Any, schema: Schema, path: tuple[str | int, ...]) -> Iterator[Problem]:
+    """Yield a problem for each field of ``value`` that is unknown, of another type, or twice in a list by name.
 
     Nulls are let through, as the API server takes most of them for left out. Bounds and patterns are not looked at.
     """
@@ -29,7 +55,7 @@ def field_problems(value: Any, schema: Schema, path: str) -> Iterator[str]:
         return
     types, words = wanted
     if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
-        yield f"{path}: write {words}"
+        yield Problem(path, f"write {words}")
     elif isinstance(value, dict):
         yield from _object_problems(value, schema, path)
     elif isinstance(value, list):
@@ -42,19 +68,19 @@ def _wanted(schema: Schema) -> tuple[tuple[type, ...], str] | None:
     return _KINDS.get(schema.get("type", ""))
 
 
-def _object_problems(value: Mapping[Any, Any], schema: Schema, path: str) -> Iterator[str]:
+def _object_problems(value: Mapping[Any, Any], schema: Schema, path: tuple[str | int, ...]) -> Iterator[Problem]:
     properties: Mapping[str, Schema] = schema.get("properties", {})
     others = schema.get("additionalProperties")
     is_open = bool(schema.get("x-kubernetes-preserve-unknown-fields"))
     for key, item in value.items():
         if not isinstance(key, str):
-            yield f"{path}: the key {key} must be a text: write it in quotes"
+            yield Problem(path, f"the key {key} must be a text: write it in quotes")
         elif key in properties:
-            yield from field_problems(item, properties[key], f"{path}.{key}")
+            yield from field_problems(item, properties[key], (*path, key))
         elif others is not None:
-            yield from field_problems(item, others, f"{path}.{key}")
+            yield from field_problems(item, others, (*path, key))
         elif not is_open:
-            yield f"{path}.{key}: there is no such field{_meant(key, properties)}"
+            yield Problem((*path, key), f"there is no such field{_meant(key, properties)}", is_unknown=True)
 
 
 def _meant(key: str, properties: Mapping[str, Schema]) -> str:
@@ -63,11 +89,11 @@ def _meant(key: str, properties: Mapping[str, Schema]) -> str:
     return f" (is {by_plain[close[0]]} meant?)" if close else ""
 
 
-def _list_problems(value: list[Any], schema: Schema, path: str) -> Iterator[str]:
+def _list_problems(value: list[Any], schema: Schema, path: tuple[str | int, ...]) -> Iterator[Problem]:
     for index, item in enumerate(value):
-        yield from field_problems(item, schema["items"], f"{path}.{index}")
+        yield from field_problems(item, schema["items"], (*path, index))
     keys = schema.get("x-kubernetes-list-map-keys", [])
     named = [tuple(str(item[key]) for key in keys) for item in value if isinstance(item, dict) and {*keys} <= {*item}]
     for names, count in Counter(named).items():
         if keys and count > 1:
-            yield f"{path}: {' '.join(names)} is in it {count} times: give each its own {' and '.join(keys)}"
+            yield Problem(path, f"{' '.join(names)} is in it {count} times: give each its own {' and '.join(keys)}")
