@@ -34,9 +34,7 @@ test-unit: .venv/synced ## Unit and property tests: the fast loop, one to three 
 .PHONY: test-e2e
 test-e2e: .venv/synced ## End-to-end tests on the embedded cluster
 	@$(PYTHON) -m e2e.cluster build
-	@# What measures latency has the machine for itself; of the others, two groups run side by side (e2e/conftest.py).
-	$(RUN)/pytest e2e/scenarios/autoscaling
-	$(RUN)/pytest e2e --ignore=e2e/scenarios/autoscaling --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+	$(RUN)/pytest e2e
 
 .PHONY: lint
 lint: .venv/synced ## Style, format, types, import contracts, generated files up to date
