@@ -40,7 +40,7 @@ def writes(requests: list[AuditEvent]) -> Counter[str]:
 def details_of_a_slow_start(seconds: float) -> int:
     """How many more statuses say what a start is at, that takes longer than it should on an idle machine.
 
-    Beside the first and the last, there is one in each interval; the three that are allowed anyway hold the first of them.
+    Beside the first and the last there is one in each interval; the first of these is among the three of any start.
     """
     return int(max(0.0, seconds - DETAIL_INTERVAL_SECONDS) // DETAIL_INTERVAL_SECONDS)
 
