@@ -372,7 +372,11 @@ def _make_sandbox(run: runs.Run) -> Sandbox:
 
 
 def _node_size(options: ClusterOptions) -> NodeSize:
-    return NodeSize(cpus=options.cpus_per_node, memory_bytes=options.memory_per_node_bytes)
+    return NodeSize(
+        cpus=options.cpus_per_node,
+        memory_bytes=options.memory_per_node_bytes,
+        disk_bytes=options.disk_per_node_bytes,
+    )
 
 
 def _parts_for(options: ClusterOptions) -> Sequence[str]:

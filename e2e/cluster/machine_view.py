@@ -36,6 +36,8 @@ class NodeSize(BaseModel, frozen=True):
     """Not less than the machine has."""
     memory_bytes: int | None = None
     """None is what the machine has."""
+    disk_bytes: int | None = None
+    """What its pods' volumes may hold together; None is what the machine has."""
 
 
 def bind_mounts(directory: Path, size: NodeSize) -> list[Bind]:

@@ -29,6 +29,8 @@ from e2e.cluster.sandbox import Sandbox, SandboxSetup
 
 _PROJECT = Path(__file__).parents[2]
 _LEASE_SECONDS = 4
+_VOLUMES = Path("/var/lib/kubelet")
+"""Where a kubelet keeps the volumes of its pods."""
 
 
 @dataclass(frozen=True)
@@ -233,6 +235,7 @@ def _make_sandbox(control_plane: ControlPlane, directory: Path, size: NodeSize) 
     setup = SandboxSetup(
         binds=[*_keep_visible(var), (var, Path("/var")), *machine_view.bind_mounts(directory, size)],
         tmpfs=[Path("/run")],
+        disks=[] if size.disk_bytes is None else [(_VOLUMES, size.disk_bytes)],
         shared=[Path("/var"), Path("/run")],
         sysctls=network.SYSCTLS,
         private_proc=True,

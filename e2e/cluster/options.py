@@ -21,6 +21,10 @@ class ClusterOptions(BaseModel):
     """What a node claims to have, so that pods with honest requests fit; they share what the machine has."""
     memory_per_node_bytes: int | None = Field(default=None, ge=2**28)
     """What a node claims to have; None is what the machine has."""
+    disk_per_node_bytes: int | None = Field(default=None, ge=2**22)
+    """What the volumes of a node's pods may hold together, without images; None is what the machine has.
+
+    So small a disk is kept in memory: it is empty after ``kill_node`` and ``boot_node``."""
     prometheus: bool = False
     crds: tuple[Path, ...] = ()
     """Files or directories with custom resource definitions, installed before the controllers start."""

@@ -26,6 +26,8 @@ class SandboxSetup:
 
     binds: Sequence[tuple[Path, Path]] = ()
     tmpfs: Sequence[Path] = ()
+    disks: Sequence[tuple[Path, int]] = ()
+    """Where something small is mounted, after ``binds``, and how many bytes it holds."""
     shared: Sequence[Path] = ()
     sysctls: Mapping[str, str] = field(default_factory=dict)
     private_proc: bool = False
@@ -35,6 +37,7 @@ class SandboxSetup:
         setup: sandbox_init.Setup = {
             "binds": [(str(source), str(target)) for source, target in self.binds],
             "tmpfs": [str(target) for target in self.tmpfs],
+            "disks": [(str(target), size_bytes) for target, size_bytes in self.disks],
             "shared": [str(target) for target in self.shared],
             "sysctls": dict(self.sysctls),
             "private_proc": self.private_proc,

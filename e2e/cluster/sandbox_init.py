@@ -30,6 +30,7 @@ class Setup(TypedDict):
 
     binds: list[tuple[str, str]]
     tmpfs: list[str]
+    disks: list[tuple[str, int]]
     shared: list[str]
     sysctls: dict[str, str]
     private_proc: bool
@@ -55,6 +56,8 @@ def prepare(setup: Setup) -> None:
         mount("tmpfs", target, kind="tmpfs", flags=MS_NOSUID | MS_NODEV, options="mode=755")
     for source, target in setup["binds"]:
         mount(source, target, kind="none", flags=MS_BIND | MS_REC)
+    for target, size_bytes in setup["disks"]:
+        mount("tmpfs", target, kind="tmpfs", flags=MS_NOSUID | MS_NODEV, options=f"mode=755,size={size_bytes}")
     for target in setup["shared"]:
         mount("none", target, kind="none", flags=MS_REC | MS_SHARED)
     for name, value in setup["sysctls"].items():

@@ -1,4 +1,4 @@
-"""Pools: GPUs first and CPUs for the rest, sidecars, and nodes that are drained."""
+"""Pools and their nodes: GPUs first and CPUs for the rest, sidecars, nodes that are drained, a disk that is full."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ import pytest
 from e2e.cluster import Cluster, ClusterOptions
 from e2e.scenarios.conftest import write_models
 from e2e.scenarios.fleet import Fleet
-from e2e.scenarios.model_store import model_store
+from e2e.scenarios.model_store import ModelStore, model_store
 from e2e.scenarios.platform import PROJECT, Platform, install_operator, provide_model_server
 
 CPU_NODE, GPU_NODE = "node-1", "node-2"
 GPU_POOL = {"name": "gpu", "accelerator": {}}
+DISK_BYTES = 64 * 2**20
+"""What the volumes of a node's pods may hold together."""
 SIDECAR = {
     "name": "beside",
     "command": ["bash", "-c", "sleep infinity & wait"],
@@ -25,7 +27,7 @@ SIDECAR = {
 @pytest.fixture(scope="module")
 def two_nodes(request: pytest.FixtureRequest) -> Iterator[Platform]:
     """A cluster of its own, as the other scenarios count on there being no GPU: one node without and one with."""
-    with Cluster.start(ClusterOptions(nodes=1, crds=(PROJECT / "crds",))) as cluster:
+    with Cluster.start(ClusterOptions(nodes=1, crds=(PROJECT / "crds",), disk_per_node_bytes=DISK_BYTES)) as cluster:
         cluster.add_node(GPU_NODE, gpus=1)
         image = provide_model_server(cluster, request.config.getoption("--server-image"))
         install_operator(cluster, "log.level=debug")
@@ -33,11 +35,20 @@ def two_nodes(request: pytest.FixtureRequest) -> Iterator[Platform]:
 
 
 @pytest.fixture(scope="module")
-def models(two_nodes: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[dict[str, Any]]]:
+def archives(two_nodes: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelStore]:
     directory = tmp_path_factory.mktemp("store")
     with model_store(directory, two_nodes.cluster.host_address) as store:
         write_models(store, tmp_path_factory.mktemp("models"))
-        yield [{"name": "m", "source": {"uri": f"{store.url}/good.tar.gz"}}]
+        yield store
+
+
+@pytest.fixture(scope="module")
+def models(archives: ModelStore) -> list[dict[str, Any]]:
+    return [model_of(archives, "good")]
+
+
+def model_of(archives: ModelStore, name: str) -> dict[str, Any]:
+    return {"name": "m", "source": {"uri": f"{archives.url}/{name}.tar.gz"}}
 
 
 @pytest.fixture
@@ -147,3 +158,43 @@ def test_a_drained_node_keeps_a_replica_until_others_can_run(fleet: Fleet, model
 
 def is_ready(pod: dict[str, Any]) -> bool:
     return any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"]["conditions"])
+
+
+def test_a_full_disk_is_told_and_waited_out_while_what_serves_goes_on(fleet: Fleet, archives: ModelStore) -> None:
+    fleet.cluster.kubectl("cordon", GPU_NODE)
+    try:
+        fleet.serve("m", {"models": [model_of(archives, "good")]})
+        fleet.apply(filler(fleet.server_image, DISK_BYTES - 2 * 2**20))
+        fleet.wait("the disk is full", lambda: "full" in fleet.kubectl("logs", "filler", check=False))
+        with fleet.keeps_serving("m", "m"):
+            fleet.serve("m", {"models": [model_of(archives, "bulky")]}, ready=False)
+            condition = fleet.wait_condition("m", "Degraded", "True", reason="InsufficientDiskSpace")
+            print(f"full disk: {condition['message']}")
+            assert "needs 3.0 MiB" in condition["message"]
+            assert "go on serving: 1" in condition["message"]
+            assert fleet.condition("m", "Ready")["status"] == "True"
+            fleet.kubectl("delete", "pod", "filler", "--grace-period=0", "--force")
+            fleet.wait_settled("m")
+    finally:
+        fleet.cluster.kubectl("uncordon", GPU_NODE)
+
+
+def filler(image: str, size_bytes: int) -> dict[str, Any]:
+    """Return a pod that takes so much of its node's disk."""
+    container = {
+        "name": "filler",
+        "image": image,
+        "command": ["bash", "-c", f"head -c {size_bytes} /dev/zero > /fill/ballast; echo full; sleep infinity & wait"],
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        "volumeMounts": [{"name": "fill", "mountPath": "/fill"}],
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "filler"},
+        "spec": {
+            "containers": [container],
+            "volumes": [{"name": "fill", "emptyDir": {}}],
+            "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
+        },
+    }
