@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +33,14 @@ class ApiServer:
         """Return how much of ``resource`` the node at ``path`` has to give; empty when none was ever there."""
         found: dict[str, Any] = self._get(path) or {}
         return str(found.get("status", {}).get("allocatable", {}).get(resource, ""))
+
+    def read(self, path: str, query: Mapping[str, str]) -> dict[str, Any] | None:
+        """Return what is at ``path``, None where there is nothing; raise httpx.HTTPError for any other refusal."""
+        answer = httpx.get(self.url + path, params=query, verify=self._trust, trust_env=False, timeout=30)
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            return None
+        found: dict[str, Any] = answer.raise_for_status().json()
+        return found
 
     def _get(self, path: str) -> Any | None:
         try:

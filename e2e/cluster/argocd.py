@@ -199,8 +199,11 @@ class ArgoCd:
 
     def status(self, name: str) -> ApplicationStatus:
         """Return what Argo CD says of an Application."""
-        answer = json.loads(self._kubectl("get", "application", name, "--output=json"))
-        return ApplicationStatus.model_validate(answer.get("status", {}))
+        path = f"/apis/argoproj.io/v1alpha1/namespaces/{NAMESPACE}/applications/{name}"
+        found = self.control_plane.api.read(path, {})
+        if found is None:
+            raise ClusterError(f"there is no Application {name}")
+        return ApplicationStatus.model_validate(found.get("status", {}))
 
     def wait_synced(self, name: str, revision: str, *, timeout_seconds: float = 60) -> ApplicationStatus:
         """Wait until an Application is as ``revision`` says and no sync is under way; return its status."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,9 +13,8 @@ import yaml
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from e2e.cluster import Cluster
+from e2e.scenarios.objects import Manifest, Objects
 from e2e.scenarios.traffic import Traffic
-
-Manifest = dict[str, Any]
 
 _POLL_SECONDS = 0.25
 _REQUEST_TIMEOUT = httpx.Timeout(10, connect=3)
@@ -69,14 +67,11 @@ class Fleet:
 
     def get(self, kind: str, name: str) -> Manifest | None:
         """Return an object, None where there is none."""
-        text = self.kubectl("get", kind, name, "-o", "json", "--ignore-not-found")
-        found: Manifest | None = json.loads(text) if text.strip() else None
-        return found
+        return self._objects.get(kind, name)
 
-    def list_objects(self, kind: str, selector: str = "") -> list[Manifest]:
-        """Return the objects of a kind."""
-        items: list[Manifest] = json.loads(self.kubectl("get", kind, "-l", selector, "-o", "json"))["items"]
-        return items
+    def list_objects(self, kinds: str, selector: str = "") -> list[Manifest]:
+        """Return the objects of some kinds, parted by commas, whose labels a selector chooses."""
+        return self._objects.list(kinds, labels=selector)
 
     def pods(self, name: str) -> list[Manifest]:
         """Return the pods of a ServedModel that are not being deleted."""
@@ -93,9 +88,12 @@ class Fleet:
 
     def events(self, name: str) -> list[Manifest]:
         """Return the events about a ServedModel."""
-        text = self.kubectl("get", "events", "--field-selector", f"involvedObject.name={name}", "-o", "json")
-        items: list[Manifest] = json.loads(text)["items"]
-        return [event for event in items if event["involvedObject"]["kind"] == "ServedModel"]
+        events = self._objects.list("events", fields=f"involvedObject.name={name}")
+        return [event for event in events if event["involvedObject"]["kind"] == "ServedModel"]
+
+    @property
+    def _objects(self) -> Objects:
+        return Objects(self.cluster, self.namespace)
 
     # Wait
 

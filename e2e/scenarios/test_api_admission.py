@@ -15,6 +15,7 @@ import yaml
 from kubernetes import client, config
 
 from e2e.cluster import Cluster, ClusterOptions
+from e2e.scenarios.objects import Objects
 from tfserving_operator.api.conditions import Condition, ConditionStatus, ConditionType, Reason
 from tfserving_operator.api.servedmodel import (
     GROUP,
@@ -71,8 +72,8 @@ class ServedModels:
 
     def get(self, namespace: str, name: str = "case") -> dict[str, Any]:
         """Return the ServedModel as stored."""
-        shown = self.cluster.kubectl("get", "servedmodel", name, "--namespace", namespace, "-o", "json")
-        found: dict[str, Any] = json.loads(shown.stdout)
+        found = Objects(self.cluster, namespace).get("servedmodel", name)
+        assert found is not None
         return found
 
 

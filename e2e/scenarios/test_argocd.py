@@ -15,7 +15,6 @@ from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -24,6 +23,7 @@ from e2e.cluster import Cluster, ClusterOptions
 from e2e.cluster.argocd import NAMESPACE, Application, ApplicationStatus, ArgoCd
 from e2e.cluster.argocd import USER as ARGO_CD_USER
 from e2e.cluster.commands import run
+from e2e.scenarios.objects import Manifest, Objects
 from e2e.scenarios.operator_process import USER as OPERATOR_USER
 from e2e.scenarios.operator_process import operator_process, wait_until
 from e2e.scenarios.platform import PROJECT
@@ -31,14 +31,12 @@ from e2e.scenarios.platform import PROJECT
 # The first run on a machine builds Argo CD.
 pytestmark = pytest.mark.timeout(1800)
 
-CRD = "servedmodels.tfserving.dev"
+CRD_PATH = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/servedmodels.tfserving.dev"
 SETTINGS = PROJECT / "docs" / "argocd-cm.yaml"
 WATCHED_SECONDS = 30
 RECONCILES_WANTED = 5
 CHILD_KINDS = ("deployments", "services", "configmaps", "poddisruptionbudgets")
 READS = {"get", "list", "watch"}
-
-Manifest = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -77,18 +75,14 @@ def as_files(directory: str, manifests: list[Manifest]) -> dict[str, str | None]
 
 
 def get(cluster: Cluster, kind: str, name: str, namespace: str = "default") -> Manifest | None:
-    text = cluster.kubectl("get", kind, name, "-n", namespace, "-o", "json", "--ignore-not-found").stdout
-    return json.loads(text) if text.strip() else None
+    return Objects(cluster, namespace).get(kind, name)
 
 
 def list_objects(cluster: Cluster, kinds: str, namespace: str, selector: str = "") -> list[Manifest]:
-    text = cluster.kubectl("get", kinds, "-n", namespace, "-l", selector, "-o", "json").stdout
-    items: list[Manifest] = json.loads(text)["items"]
-    return items
+    return Objects(cluster, namespace).list(kinds, labels=selector)
 
 
-wait = partial(wait_until, timeout_seconds=60, poll_seconds=0.3)
-"""What is asked may run kubectl: that is too dear for every turn of the default."""
+wait = partial(wait_until, timeout_seconds=60)
 
 
 @pytest.fixture(scope="module")
@@ -196,7 +190,7 @@ def reconciles(statuses: list[ApplicationStatus]) -> int:
 @pytest.mark.parametrize("mode", MODES)
 def test_the_crd_is_synced_also_by_the_next_sync(cluster: Cluster, argo_cd: ArgoCd, mode: str) -> None:
     argo_cd.apply(MODES[mode].application("crd", "crds", "default"))
-    before, crd = argo_cd.status("crd"), get(cluster, "crd", CRD)
+    before, crd = argo_cd.status("crd"), cluster.read(CRD_PATH)
     assert crd is not None
 
     def is_done() -> bool:
@@ -208,7 +202,7 @@ def test_the_crd_is_synced_also_by_the_next_sync(cluster: Cluster, argo_cd: Argo
         return is_newer and status.operation_state.phase == "Succeeded" and status.reconciled_at > before.reconciled_at
 
     wait(is_done, "the next sync")
-    status, after = argo_cd.status("crd"), get(cluster, "crd", CRD)
+    status, after = argo_cd.status("crd"), cluster.read(CRD_PATH)
     assert status.sync.status == "Synced"
     assert [(resource.kind, resource.status) for resource in status.resources] == [
         ("CustomResourceDefinition", "Synced")

@@ -35,9 +35,10 @@ class ReadyWatch:
         self._thread.join(timeout=10)
 
     def _run(self) -> None:
-        path = "jsonpath={.status.conditions[?(@.type=='Ready')].status}"
         while not self._stopped.wait(0.1):
-            self.seen.append(self._fleet.kubectl("get", "servedmodel", self._name, "-o", path))
+            model = self._fleet.get("servedmodel", self._name) or {}
+            conditions = {each["type"]: each["status"] for each in model.get("status", {}).get("conditions", [])}
+            self.seen.append(conditions.get("Ready", ""))
 
 
 @pytest.mark.parametrize(

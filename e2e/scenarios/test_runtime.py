@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ import yaml
 
 from e2e.cluster import AuditEvent, Cluster, ClusterOptions
 from e2e.scenarios.busy_api_server import busy_api_server, point_at
+from e2e.scenarios.objects import Objects
 from e2e.scenarios.operator_process import USER, OperatorProcess, operator_process, wait_until
 from e2e.scenarios.platform import PROJECT
 from tfserving_operator.reconcile.report import DETAIL_INTERVAL_SECONDS
@@ -62,8 +62,7 @@ def apply(cluster: Cluster, *manifests: dict[str, Any]) -> None:
 
 
 def get(cluster: Cluster, namespace: str, kind: str, name: str) -> dict[str, Any] | None:
-    text = cluster.kubectl("get", kind, name, "-n", namespace, "-o", "json", "--ignore-not-found").stdout
-    return json.loads(text) if text.strip() else None
+    return Objects(cluster, namespace).get(kind, name)
 
 
 def has_status(cluster: Cluster, namespace: str, name: str) -> bool:
@@ -135,9 +134,10 @@ def test_kopf_leaves_no_trace_on_the_resource(cluster: Cluster, namespace: str, 
         apply(cluster, served_model(namespace, "m"))
         wait_until(lambda: has_status(cluster, namespace, "m"), "a status")
 
-        text = cluster.kubectl("get", "servedmodel", "m", "-n", namespace, "-o", "json", "--show-managed-fields").stdout
+        model = get(cluster, namespace, "servedmodel", "m")
 
-    metadata = json.loads(text)["metadata"]
+    assert model is not None
+    metadata = model["metadata"]
     assert "annotations" not in metadata
     assert "finalizers" not in metadata
     assert {(entry["manager"], entry.get("subresource")) for entry in metadata["managedFields"]} == {
@@ -312,8 +312,8 @@ def test_answers_of_429_and_409_are_tried_again_and_alarm_nobody(
     assert busy.refused[409] >= 7
     for kind, name in (("deployment", "m-default"), ("service", "m"), ("pdb", "m-default")):
         assert get(cluster, namespace, kind, name) is not None
-    events = cluster.kubectl("get", "events", "-n", namespace, "-o", "json").stdout
-    about = [event for event in json.loads(events)["items"] if event["involvedObject"]["kind"] == "ServedModel"]
+    events = Objects(cluster, namespace).list("events")
+    about = [event for event in events if event["involvedObject"]["kind"] == "ServedModel"]
     # Without nodes pods stay unscheduled, which is told; refused writes are not.
     assert {event["reason"] for event in about} <= {"Created", "Unschedulable", "MissingReference"}
     levels = {line["level"] for line in operator.log_lines()}

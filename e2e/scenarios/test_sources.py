@@ -11,9 +11,10 @@ import pytest
 
 from e2e.modelserver.knobs import Behaviour
 from e2e.modelserver.model_writer import write_light_model
-from e2e.scenarios.fleet import Fleet, Manifest
+from e2e.scenarios.fleet import Fleet
 from e2e.scenarios.model_store import CORRUPT
 from e2e.scenarios.object_store import ObjectStore, object_store
+from e2e.scenarios.objects import Manifest
 from e2e.scenarios.platform import Platform
 
 IMAGE = "localhost:5000/models/three:1"

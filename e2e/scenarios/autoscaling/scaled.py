@@ -11,7 +11,8 @@ from typing import Any
 
 from e2e.cluster import AuditEvent
 from e2e.load import LoadGenerator, RunningLoad, Spacing, running_load
-from e2e.scenarios.fleet import Fleet, Manifest
+from e2e.scenarios.fleet import Fleet
+from e2e.scenarios.objects import Manifest
 from e2e.scenarios.platform import OPERATOR_USER
 from tfserving_operator.autoscaling.buckets import snap_objective
 
@@ -23,6 +24,12 @@ EDGE = snap_objective(218_592)
 OBJECTIVE = {"latency": "218592us", "percent": PERCENT}
 WRITES = frozenset({"create", "update", "patch", "delete"})
 STABILIZATION_SECONDS = 6
+BUSY = 60
+"""Requests a second that two replicas cannot answer."""
+TEMPTING_SECONDS = STABILIZATION_SECONDS + 3.0
+"""After so long without load replicas would be given back, were the answers believed."""
+WINDOWS_SECONDS = 8.0
+"""After so long with load no window remembers the time without."""
 IN_SIGHT = 13
 """Requests in flight at most where scrapes and probes are to find one of a server's 16 threads free all the time."""
 _MAX_IN_FLIGHT = 40

@@ -1,11 +1,13 @@
-"""Autoscaling while other things happen: a rollout, an operator that dies, GPUs that are all taken."""
+"""Autoscaling while other things happen: a rollout, an operator that dies, GPUs that are all taken, a fresh start."""
 
 from __future__ import annotations
 
 import time
 
-from e2e.scenarios.autoscaling.scaled import Scaled, autoscaling, now
+from e2e.scenarios.autoscaling.scaled import BUSY, TEMPTING_SECONDS, WINDOWS_SECONDS, Scaled, autoscaling, now
+from e2e.scenarios.faulty_prometheus import FaultyPrometheus
 from e2e.scenarios.platform import Platform
+from e2e.scenarios.prometheus_answers import Trouble
 from e2e.scenarios.replica_watch import ReplicaWatch
 
 
@@ -54,3 +56,33 @@ def test_a_full_gpu_pool_overflows_and_what_waits_is_not_taken_back(scaled: Scal
     assert scaled.wanted(pool="gpu") == 2
     limited = fleet.wait_condition("m", "ScalingLimited", "True", reason="WaitingForNode")
     print(limited["message"])
+
+
+def test_an_operator_and_a_prometheus_that_know_nothing_yet_hold_what_runs(
+    platform: Platform, scaled: Scaled, proxy: FaultyPrometheus, replicas: ReplicaWatch
+) -> None:
+    fleet, prometheus = scaled.fleet, scaled.fleet.cluster.prometheus
+    fleet.serve("m", scaled.spec(autoscaling()))
+    with scaled.load(requests_per_second=BUSY) as load:
+        scaled.wait_wanted(3, 4)
+        scaled.wait_ready(scaled.wanted())
+        scaled.wait_within_objective(load)
+
+        began = now()
+        proxy.be(Trouble.SERVER_ERROR)
+        load.set_rate(0)
+        platform.kill_operator()
+        platform.scale_operator(1)
+        fleet.wait_condition("m", "ScalingActive", "False", reason="PrometheusUnavailable")
+        time.sleep(TEMPTING_SECONDS)
+        assert replicas.lowered(since=began) == []
+
+        load.set_rate(BUSY)
+        time.sleep(WINDOWS_SECONDS)
+        prometheus.kill()
+        prometheus.start()
+        proxy.be(Trouble.NONE)
+        fleet.wait_condition("m", "ScalingActive", "True")
+        time.sleep(TEMPTING_SECONDS)
+        # Known again: what a noisy load may give back is one replica.
+        assert all(change.after >= 2 for change in replicas.lowered(since=began))

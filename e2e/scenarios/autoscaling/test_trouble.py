@@ -10,18 +10,10 @@ import pytest
 import yaml
 
 from e2e.cluster import Cluster
-from e2e.scenarios.autoscaling.scaled import STABILIZATION_SECONDS, Scaled, autoscaling, now
+from e2e.scenarios.autoscaling.scaled import BUSY, TEMPTING_SECONDS, WINDOWS_SECONDS, Scaled, autoscaling, now
 from e2e.scenarios.faulty_prometheus import FaultyPrometheus
-from e2e.scenarios.platform import Platform
 from e2e.scenarios.prometheus_answers import Trouble
 from e2e.scenarios.replica_watch import ReplicaWatch
-
-BUSY = 60
-"""Requests a second that two replicas cannot answer."""
-TEMPTING_SECONDS = STABILIZATION_SECONDS + 3.0
-"""After so long without load replicas would be given back, were the answers believed."""
-WINDOWS_SECONDS = 8.0
-"""After so long with load no window remembers the time without."""
 
 
 @contextmanager
@@ -102,33 +94,3 @@ def test_lost_telemetry_holds_what_runs(scaled: Scaled, proxy: FaultyPrometheus,
         scaled.wait_wanted(1)
         assert [event["reason"] for event in fleet.events("m")]
         print(*(f"{e['type']} {e['reason']}: {e['message']}" for e in fleet.events("m")), sep="\n")
-
-
-def test_an_operator_and_a_prometheus_that_know_nothing_yet_hold_what_runs(
-    platform: Platform, scaled: Scaled, proxy: FaultyPrometheus, replicas: ReplicaWatch
-) -> None:
-    fleet, prometheus = scaled.fleet, scaled.fleet.cluster.prometheus
-    fleet.serve("m", scaled.spec(autoscaling()))
-    with scaled.load(requests_per_second=BUSY) as load:
-        scaled.wait_wanted(3, 4)
-        scaled.wait_ready(scaled.wanted())
-        scaled.wait_within_objective(load)
-
-        began = now()
-        proxy.be(Trouble.SERVER_ERROR)
-        load.set_rate(0)
-        platform.kill_operator()
-        platform.scale_operator(1)
-        fleet.wait_condition("m", "ScalingActive", "False", reason="PrometheusUnavailable")
-        time.sleep(TEMPTING_SECONDS)
-        assert replicas.lowered(since=began) == []
-
-        load.set_rate(BUSY)
-        time.sleep(WINDOWS_SECONDS)
-        prometheus.kill()
-        prometheus.start()
-        proxy.be(Trouble.NONE)
-        fleet.wait_condition("m", "ScalingActive", "True")
-        time.sleep(TEMPTING_SECONDS)
-        # Known again: what a noisy load may give back is one replica.
-        assert all(change.after >= 2 for change in replicas.lowered(since=began))
