@@ -35,9 +35,13 @@ class ApiServer:
         return str(found.get("status", {}).get("allocatable", {}).get(resource, ""))
 
     def read(self, path: str, query: Mapping[str, str]) -> dict[str, Any] | None:
-        """Return what is at ``path``, None where there is nothing; raise httpx.HTTPError for any other refusal."""
+        """Return what is at ``path``, None where there is nothing; raise httpx.HTTPError for any other refusal.
+
+        A kind that the apiserver does not have is refused too: of it, nothing could be found.
+        """
         answer = httpx.get(self.url + path, params=query, verify=self._trust, trust_env=False, timeout=30)
-        if answer.status_code == httpx.codes.NOT_FOUND:
+        # An object that is missing is told as JSON, a path that is none as plain text.
+        if answer.status_code == httpx.codes.NOT_FOUND and "json" in answer.headers.get("content-type", ""):
             return None
         found: dict[str, Any] = answer.raise_for_status().json()
         return found

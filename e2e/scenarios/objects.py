@@ -10,18 +10,16 @@ from e2e.cluster import Cluster
 Manifest = dict[str, Any]
 
 _PATHS = {
-    "applications": "apis/argoproj.io/v1alpha1",
     "configmaps": "api/v1",
     "deployments": "apis/apps/v1",
     "events": "api/v1",
     "poddisruptionbudgets": "apis/policy/v1",
     "pods": "api/v1",
     "servedmodels": "apis/tfserving.dev/v1alpha1",
-    "serviceaccounts": "api/v1",
     "services": "api/v1",
 }
 """Where the API server keeps what tests look at."""
-_SHORT = {"sm": "servedmodels", "pdb": "poddisruptionbudgets"}
+_SHORT = {"pdb": "poddisruptionbudgets"}
 
 
 @dataclass(frozen=True)
